@@ -1,0 +1,29 @@
+"""The host twice: inside this process (`pack`), and as the real server (`server`).
+
+`COMFYUI_PATH` names the ComfyUI to test against; `tools/dev.py test` sets it. Importing this file makes `comfy`,
+`nodes` and their like importable, on the CPU, with a base directory of their own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from devkit import inprocess
+
+_COMFYUI = os.environ.get("COMFYUI_PATH")
+if not _COMFYUI:
+    raise pytest.UsageError("COMFYUI_PATH is not set: run these tests with `python3 tools/dev.py test`.")
+_BASE = Path(tempfile.mkdtemp(prefix="x2edit-host-"))
+atexit.register(shutil.rmtree, _BASE, ignore_errors=True)
+inprocess.prepare(Path(_COMFYUI), _BASE)
+
+
+@pytest.fixture(scope="session")
+def pack() -> inprocess.Pack:
+    """The pack, loaded by the host's own loader under the name of a real install."""
+    return inprocess.Pack(_BASE)

