@@ -9,11 +9,14 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 from devkit import inprocess
+from devkit.host import Host
+from devkit.server import Server
 
 _COMFYUI = os.environ.get("COMFYUI_PATH")
 if not _COMFYUI:
@@ -27,3 +30,10 @@ inprocess.prepare(Path(_COMFYUI), _BASE)
 def pack() -> inprocess.Pack:
     """The pack, loaded by the host's own loader under the name of a real install."""
     return inprocess.Pack(_BASE)
+
+
+@pytest.fixture(scope="session")
+def server():
+    """A running host with only this pack: `server.run(api_graph)` executes a graph over HTTP."""
+    with Server(Host(_COMFYUI, sys.executable, "")) as running:
+        yield running
