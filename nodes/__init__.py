@@ -1,0 +1,22 @@
+"""The extension: every node of the pack, in the order of the flow. Each file holds one stage."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from ..x2edit_core import comfy_bridge
+from . import apply, demo, load, reference, routing, task
+
+STAGES = (demo, load, task, reference, apply, routing)
+
+
+class X2EditExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        comfy_bridge.register_model_folders()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [node for stage in STAGES for node in stage.NODES]
+
+
+async def comfy_entrypoint() -> X2EditExtension:
+    return X2EditExtension()

@@ -1,0 +1,88 @@
+"""The source picture into the sequence, and the edit back to its size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..x2edit_core.comfy_bridge import pictures
+from ..x2edit_core.geometry import SIZE_RULES, EditLayout, SizeRule
+from .types import Layout
+
+_SIDE = {"default": 0, "min": 0, "max": 8192, "step": 16, "optional": True, "advanced": True}
+
+
+class X2EditReference(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="X2EditReference",
+            display_name="X2Edit Reference",
+            category="X2Edit",
+            description="Puts a source picture into the conditioning as clean reference tokens and gives the empty latent to "
+            "sample into. Chain several to show the model more pictures; the first one's latent and layout count.",
+            search_aliases=["x2edit source", "reference image", "edit image"],
+            inputs=[
+                io.Conditioning.Input("conditioning", tooltip="The encoded instruction."),
+                io.Vae.Input("vae", tooltip="FLUX's autoencoder."),
+                io.Image.Input(
+                    "image", tooltip="The picture to edit, of any size; a batch edits each of its pictures."
+                ),
+                io.Combo.Input(
+                    "size",
+                    options=list(SIZE_RULES),
+                    default="1024 buckets",
+                    tooltip="At which size to edit: the trained sizes of about 1 megapixel, the same shapes at a quarter of "
+                    "it, or the picture's own size in steps of 16.",
+                ),
+                io.Int.Input("width", tooltip="Edit at this width instead; 0 follows `size`.", **_SIDE),
+                io.Int.Input("height", tooltip="Edit at this height instead; 0 follows `size`.", **_SIDE),
+            ],
+            outputs=[
+                io.Conditioning.Output(
+                    "conditioning", display_name="conditioning", tooltip="With the reference added."
+                ),
+                io.Latent.Output("latent", display_name="latent", tooltip="Empty, of the target's size."),
+                Layout.Output("layout", display_name="layout", tooltip="The way back to the source's size."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, conditioning: Any, vae: Any, image: Tensor, size: SizeRule, width: int = 0, height: int = 0
+    ) -> io.NodeOutput:
+        latent, layout = pictures.encode_reference(vae, image, size, width, height)
+        return io.NodeOutput(pictures.add_reference(conditioning, latent), pictures.empty_latent_like(latent), layout)
+
+
+class X2EditRestore(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="X2EditRestore",
+            display_name="X2Edit Restore",
+            category="X2Edit",
+            description="Brings the edited picture back to the source's size. With a mask, everything outside it is the "
+            "source again, pixel for pixel.",
+            search_aliases=["x2edit resize back", "paste back", "original size"],
+            inputs=[
+                io.Image.Input("image", tooltip="The decoded edit."),
+                Layout.Input("layout", tooltip="From X2Edit Reference."),
+                io.Image.Input("source", optional=True, tooltip="The source picture; needed with a mask."),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="White where the edit is kept, black where the source returns."
+                ),
+            ],
+            outputs=[io.Image.Output("image", display_name="image", tooltip="The edit at the source's size.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, image: Tensor, layout: EditLayout, source: Tensor | None = None, mask: Tensor | None = None
+    ) -> io.NodeOutput:
+        return io.NodeOutput(pictures.restore(image, layout, source, mask))
+
+
+NODES = [X2EditReference, X2EditRestore]

@@ -1,0 +1,9 @@
+"""The types our nodes exchange. Their names are part of the public contract."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+Adapter = io.Custom("X2EDIT_ADAPTER")
+Task = io.Custom("X2EDIT_TASK")
+Layout = io.Custom("X2EDIT_LAYOUT")

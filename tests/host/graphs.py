@@ -1,0 +1,67 @@
+"""Small steps that several host tests share: conditioning, one evaluation of a model, fingerprints of its state."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+
+
+def golden_cases(name: str) -> list[dict[str, Any]]:
+    """The recorded cases of one folder, each with its tensors in float32 under their own names."""
+    tensors = load_file(GOLDEN / name / "io.safetensors")
+    cases = json.loads((GOLDEN / name / "cases.json").read_text())
+    for index, case in enumerate(cases):
+        prefix = f"case{index}."
+        case["tensors"] = {key.removeprefix(prefix): t.float() for key, t in tensors.items() if key.startswith(prefix)}
+    return cases
+
+
+def conditioning(context: torch.Tensor, pooled: torch.Tensor, guidance: float = 3.5) -> list[Any]:
+    return [[context, {"pooled_output": pooled, "guidance": guidance}]]
+
+
+def velocity(
+    model: Any, positive: list[Any], x: torch.Tensor, sigma: float, negative: Any = None, cfg: float = 1.0
+) -> Any:
+    """The model's velocity at x [B, 16, h, w] and sigma, through the host's own guider and Euler sampler.
+
+    One Euler step from sigma to 0 gives x0 = x - sigma · v in the host's latent space, from which v follows.
+    """
+    import comfy.samplers
+
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive, negative or positive)
+    guider.set_cfg(cfg)
+    empty = torch.zeros_like(x)
+    sigmas = torch.tensor([sigma, 0.0])
+    with torch.inference_mode():
+        out = guider.sample(x / sigma, empty, comfy.samplers.sampler_object("euler"), sigmas, disable_pbar=True)
+    return (x - model.model.process_latent_in(out)) / sigma
+
+
+def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found.double() - expected.double()).norm() / expected.double().norm())
+
+
+def state(module: torch.nn.Module) -> dict[str, Any]:
+    """Everything that must survive a run untouched: tensors by identity and by value, and who answers `forward`."""
+    named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {
+        "identity": {name: id(tensor) for name, tensor in named.items()},
+        "value": {name: tensor.detach().clone() for name, tensor in named.items()},
+        "forward": {name: part.__dict__.get("forward") for name, part in module.named_modules()},
+    }
+
+
+def assert_untouched(module: torch.nn.Module, before: dict[str, Any]) -> None:
+    after = state(module)
+    assert after["identity"] == before["identity"]
+    assert after["forward"] == before["forward"]
+    for name, value in before["value"].items():
+        assert torch.equal(after["value"][name], value), name

@@ -1,0 +1,12 @@
+"""Everything that touches the host. No other part of the core imports comfy.
+
+`folders` finds files, `models` puts adapters on a ModelPatcher, `stack` is what runs inside a forward pass, `pictures`
+encodes images and sets references, `routing` watches the gates. The host's symbols are imported inside these modules
+only, and checked at use rather than at import, so that an incompatible host breaks one graph and not the server.
+"""
+
+from __future__ import annotations
+
+from .folders import register_model_folders
+
+__all__ = ["register_model_folders"]

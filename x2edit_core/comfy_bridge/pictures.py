@@ -1,0 +1,51 @@
+"""Pictures into conditioning and back: references encoded by the host's VAE, edits returned to the source's size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import X2EditError
+from ..geometry import EditLayout, SizeRule, target_size
+from ..pixels import paste, resize, resize_mask, size_of, to_rgb
+from ..reference import METHOD, ReferenceMethod, ours
+
+Conditioning = list[list[Any]]
+
+
+def encode_reference(vae: Any, image: Tensor, rule: SizeRule, width: int, height: int) -> tuple[Tensor, EditLayout]:
+    """The source [B, H, W, C] sized by `rule` and encoded: latent [B, 16, h/8, w/8] and the way back."""
+    rgb = to_rgb(image)
+    layout = EditLayout(size_of(rgb), target_size(size_of(rgb), rule, width, height))
+    return vae.encode(resize(rgb, layout.target)), layout
+
+
+def add_reference(conditioning: Conditioning, latent: Tensor) -> Conditioning:
+    """A copy of `conditioning` with one more reference latent of ours; those of other nodes stay marked as theirs."""
+    added = []
+    for embedding, options in conditioning:
+        earlier = options.get("reference_latents", [])
+        flags = (*ours(options.get("reference_latents_method"), len(earlier)), True)
+        updates = {"reference_latents": [*earlier, latent], "reference_latents_method": ReferenceMethod(flags)}
+        added.append([embedding, {**options, **updates}])
+    return added
+
+
+def empty_latent_like(latent: Tensor) -> dict[str, Tensor]:
+    """The LATENT to sample into: zeros of the target's size."""
+    return {"samples": torch.zeros_like(latent)}
+
+
+def restore(image: Tensor, layout: EditLayout, source: Tensor | None, mask: Tensor | None) -> Tensor:
+    """The edit [B, h, w, 3] at the source's size; with a mask, the source again where the mask is 0."""
+    edited = resize(to_rgb(image), layout.source)
+    if mask is None:
+        return edited
+    if source is None:
+        raise X2EditError("X2EditRestore has a mask but no source picture to paste back; connect `source` too.")
+    return paste(edited, resize(to_rgb(source), layout.source), resize_mask(mask, layout.source))
+
+
+__all__ = ["METHOD", "add_reference", "empty_latent_like", "encode_reference", "restore"]

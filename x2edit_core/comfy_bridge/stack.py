@@ -1,0 +1,173 @@
+"""What happens inside a forward pass of a patched FLUX: experts and references attached for that pass only.
+
+One `AdapterStack` per patched model holds all adapters applied to it, in one keyed wrapper: references are placed and
+modulated once per forward however many adapters there are, and all adapters of a site read before any adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from comfy.ldm.common_dit import pad_to_patch_size
+from comfy.ldm.flux.layers import timestep_embedding
+from torch import Tensor, nn
+
+from ..attach import Attachment, BoundDelta, Forward, Observer, bind, find_module, site_swaps, swapped
+from ..errors import X2EditError
+from ..reference import (
+    ReferencePlan,
+    automatic_offset,
+    double_block_forward,
+    ours,
+    place_references,
+    plan_references,
+    reference_grid,
+    single_block_forward,
+)
+from .notices import say_once
+
+KEY = "x2edit"
+_ACTIVE = "x2edit_active"
+
+
+class AdapterStack:
+    """Adapters applied to one model, in order. Immutable but for caches of a few kilobytes per device."""
+
+    def __init__(self, attachments: tuple[Attachment, ...], observer: Observer | None = None) -> None:
+        self.attachments = attachments
+        self._observer = observer
+        self._biases: dict[torch.device, list[list[Tensor | None]]] = {}
+        self._rows: dict[tuple[torch.device, tuple[int, ...]], Tensor] = {}
+        self._require_equal_offsets()
+
+    def _require_equal_offsets(self) -> None:
+        asked = {
+            (item.reference_offset, item.reference_offset or item.adapter.spec.offsets) for item in self.attachments
+        }
+        if len(asked) > 1:
+            values = ", ".join(str(offset or "automatic") for offset, _ in sorted(asked, key=str))
+            raise X2EditError(
+                f"The stacked X2Edit adapters ask for different reference offsets ({values}); references can stand in "
+                "one place only. Give all X2EditApply nodes the same reference_offset."
+            )
+
+    def plus(self, attachment: Attachment) -> AdapterStack:
+        return AdapterStack((*self.attachments, attachment), self._observer)
+
+    def watched(self, observer: Observer) -> AdapterStack:
+        """The same stack with an observer of its gates."""
+        return AdapterStack(self.attachments, observer)
+
+    def apply_model(self, executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Wrapper around the host's `BaseModel.apply_model`: decides which adapters are within start–end.
+
+        Percents become sigmas here, from the model sampling in force now: a shift node after ours changes it.
+        """
+        sampling = executor.class_obj.model_sampling  # pyright: ignore[reportFunctionMemberAccess]
+        sigma = float(args[1].max())
+        active = tuple(
+            item.always_on or sampling.percent_to_sigma(item.end) < sigma <= sampling.percent_to_sigma(item.start)
+            for item in self.attachments
+        )
+        x, t, concat, crossattn, control, options = args
+        return executor(x, t, concat, crossattn, control, {**options, _ACTIVE: active}, **kwargs)
+
+    def diffusion_model(self, executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Wrapper around the host's `Flux.forward`: attaches experts and references for this pass."""
+        x, timestep, context, y, guidance, ref_latents, control, options = args
+        flux: nn.Module = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
+        active = options.get(_ACTIVE, (True,) * len(self.attachments))
+        chunks = len(options.get("cond_or_uncond", (0,)))
+        swaps = site_swaps(flux, self._bound(active, x.shape[0], chunks, x.device))
+        flags = ours(kwargs.get("ref_latents_method"), len(ref_latents or ()))
+        if any(flags):
+            plan = self._plan(flux, x, ref_latents, flags)
+            swaps += _reference_swaps(flux, plan, _clean_vector(flux, x.dtype, timestep, y, guidance))
+            options = _with_placed_references(options, plan)
+        elif flags:
+            say_once(
+                "foreign references",
+                "X2Edit: the reference latents were set by another node and keep ComfyUI's own placement; "
+                "use X2EditReference to place them as the adapter was trained.",
+            )
+        with swapped(swaps):
+            return executor(x, timestep, context, y, guidance, ref_latents, control, options, **kwargs)
+
+    def _bound(
+        self, active: tuple[bool, ...], rows: int, chunks: int, device: torch.device
+    ) -> list[dict[str, BoundDelta]]:
+        if device not in self._biases:
+            self._biases[device] = [
+                [None if bias is None else bias.to(device) for bias in item.task_biases()] for item in self.attachments
+            ]
+        return [
+            bind(item, biases, self._entry_rows(item.entry_rows(rows, chunks), device), self._observer)
+            for item, biases, on in zip(self.attachments, self._biases[device], active, strict=True)
+            if on
+        ]
+
+    def _entry_rows(self, entries: tuple[int, ...], device: torch.device) -> Tensor:
+        """Task entry of each row as a tensor on `device`; kept, so that a step copies nothing to the device."""
+        key = (device, entries)
+        if key not in self._rows:
+            if len(self._rows) > 32:
+                self._rows.clear()
+            self._rows[key] = torch.tensor(entries, device=device)
+        return self._rows[key]
+
+    def _plan(self, flux: Any, x: Tensor, ref_latents: list[Tensor], flags: tuple[bool, ...]) -> ReferencePlan:
+        target_tokens = _token_count(flux, x)
+        first = self.attachments[0]
+        offset = first.reference_offset or automatic_offset(target_tokens, first.adapter.spec.offsets)
+        grids, rank = [], 0
+        for latent, is_ours in zip(ref_latents, flags, strict=True):
+            rank += is_ours
+            rows, columns = token_grid(flux, latent)
+            grids.append(reference_grid(rows, columns, rank * offset, len(flux.params.axes_dim), x.device))
+        return plan_references(target_tokens, grids, flags)
+
+
+def token_grid(flux: Any, latent: Tensor) -> tuple[int, int]:
+    """(rows, columns) of tokens that the host makes of a latent [B, C, H, W], its padding to whole patches included."""
+    size = flux.patch_size
+    padded = pad_to_patch_size(latent[:1, :1], (size, size))
+    return padded.shape[-2] // size, padded.shape[-1] // size
+
+
+def _token_count(flux: Any, latent: Tensor) -> int:
+    rows, columns = token_grid(flux, latent)
+    return rows * columns
+
+
+def _clean_vector(flux: Any, dtype: torch.dtype, timestep: Tensor, y: Tensor | None, guidance: Tensor | None) -> Tensor:
+    """The modulation vector [B, D] of t = 0 with this pass's guidance and pooled text, summed as the host sums it."""
+    vec = flux.time_in(timestep_embedding(torch.zeros_like(timestep), 256).to(dtype))
+    if flux.params.guidance_embed and guidance is not None:
+        vec = vec + flux.guidance_in(timestep_embedding(guidance, 256).to(dtype))
+    if flux.vector_in is not None:
+        if y is None:
+            y = torch.zeros((timestep.shape[0], flux.params.vec_in_dim), device=timestep.device, dtype=dtype)
+        vec = vec + flux.vector_in(y[:, : flux.params.vec_in_dim])
+    return vec
+
+
+def _reference_swaps(flux: Any, plan: ReferencePlan, clean_vec: Tensor) -> list[tuple[nn.Module, Forward]]:
+    swaps: list[tuple[nn.Module, Forward]] = []
+    for kind, make in (("double_blocks", double_block_forward), ("single_blocks", single_block_forward)):
+        for index in range(len(getattr(flux, kind))):
+            block = find_module(flux, f"{kind}.{index}")
+            swaps.append((block, make(block.forward, clean_vec, plan)))
+    return swaps
+
+
+def _with_placed_references(options: dict[str, Any], plan: ReferencePlan) -> dict[str, Any]:
+    """A copy of the transformer options whose first `post_input` patch moves our references' positions."""
+
+    def place(state: dict[str, Any]) -> dict[str, Any]:
+        return {**state, "img_ids": place_references(state["img_ids"], plan)}
+
+    patches = dict(options.get("patches", {}))
+    patches["post_input"] = [place, *patches.get("post_input", [])]
+    return {**options, "patches": patches}

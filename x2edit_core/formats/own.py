@@ -1,0 +1,111 @@
+"""This project's own layout: one safetensors file that says everything about itself in its metadata.
+
+Tensors: `<site module>.down_gate`, `.up`, `.task_gate` (task-aware gates only) and `task_table`. Metadata: `x2edit_format`
+and `x2edit`, a JSON object with the fields of `AdapterSpec`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from ..adapter import Adapter, AdapterSpec
+from ..errors import CheckpointError, X2EditError, name_some
+from ..moe import RoutedDelta
+from ..sites import FluxShape
+from ..tasks import TASK_COUNT
+from .files import TensorFile, difference, not_finite
+
+FORMAT = "1"
+
+
+def recognises(file: TensorFile) -> bool:
+    return "x2edit_format" in file.metadata
+
+
+def metadata(spec: AdapterSpec) -> dict[str, str]:
+    """The metadata entries that make a file read back as `spec`."""
+    return {"x2edit_format": FORMAT, "x2edit": json.dumps(asdict(spec), sort_keys=True)}
+
+
+def tensors(adapter: Adapter) -> dict[str, Tensor]:
+    """The adapter's tensors under this layout's names, detached and on the CPU."""
+    named: dict[str, Tensor] = {}
+    for index, site in enumerate(adapter.sites):
+        for name, tensor in adapter.delta(index).named_parameters():
+            named[f"{site.module}.{name}"] = tensor.detach().cpu()
+    if adapter.task_table is not None:
+        named["task_table"] = adapter.task_table.detach().cpu()
+    return named
+
+
+def read(file: TensorFile) -> Adapter:
+    """The adapter in `file`; raises `CheckpointError` listing every problem found."""
+    source = str(file.path)
+    spec = _spec(file, source)
+    task_aware = "task_table" in file
+    expected = _shapes(spec, file.shape("task_table")[-1] if task_aware else 0)
+    missing, unexpected = difference(file.names(), expected)
+    problems = [f"{len(missing)} missing: {name_some(missing)}"] if missing else []
+    problems += [f"{len(unexpected)} unexpected: {name_some(unexpected)}"] if unexpected else []
+    wrong = [
+        f"{key} is {list(file.shape(key))}, {list(shape)} expected"
+        for key, shape in expected.items()
+        if key in file and file.shape(key) != shape
+    ]
+    problems += [f"{len(wrong)} of wrong shape: {name_some(wrong)}"] if wrong else []
+    if problems:
+        raise CheckpointError(source, problems, f"Its metadata describes {spec.kind} for a FLUX with {spec.shape}.")
+    loaded = {key: file.tensor(key) for key in expected}
+    problems = [fault for key, tensor in loaded.items() for fault in not_finite(key, tensor)]
+    if problems:
+        raise CheckpointError(source, [name_some(problems)], "The file is damaged or its training diverged.")
+    deltas = [
+        RoutedDelta(
+            loaded[f"{site.module}.down_gate"],
+            loaded.get(f"{site.module}.task_gate"),
+            loaded[f"{site.module}.up"],
+            experts=spec.experts,
+            shared=spec.shared,
+            routing=spec.routing,
+            scale=spec.scale,
+        )
+        for site in spec.sites
+    ]
+    return Adapter(spec, deltas, loaded.get("task_table"), source)
+
+
+def _spec(file: TensorFile, source: str) -> AdapterSpec:
+    if file.metadata["x2edit_format"] != FORMAT:
+        raise CheckpointError(
+            source,
+            [f"its format is {file.metadata['x2edit_format']!r}, this version reads {FORMAT!r}"],
+            "Update the X2Edit node pack.",
+        )
+    try:
+        fields: dict[str, Any] = json.loads(file.metadata.get("x2edit", ""))
+        fields["shape"] = FluxShape(**fields["shape"])
+        fields["offsets"] = tuple(fields["offsets"])
+        spec = AdapterSpec(**fields)
+        _ = spec.sites, spec.routing, spec.scale
+        return spec
+    except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError, X2EditError) as error:
+        raise CheckpointError(source, [f"its metadata does not describe an adapter ({error})"]) from error
+
+
+def _shapes(spec: AdapterSpec, task_width: int) -> dict[str, tuple[int, ...]]:
+    """Key → shape of everything a file of this spec holds."""
+    packed = (spec.experts + spec.shared) * spec.rank
+    shapes: dict[str, tuple[int, ...]] = {}
+    for site in spec.sites:
+        count = len(site.slots)
+        shapes[f"{site.module}.down_gate"] = (count * (packed + spec.experts), site.in_width)
+        shapes[f"{site.module}.up"] = (count, site.slots[0].width, packed)
+        if task_width:
+            shapes[f"{site.module}.task_gate"] = (count * spec.experts, task_width)
+    if task_width:
+        shapes["task_table"] = (TASK_COUNT, task_width)
+    return shapes

@@ -1,0 +1,84 @@
+"""Sizes as values: buckets, snapping, and the way back from the edited size to the source's. Pixels unless `_lat`, `_tok`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .errors import X2EditError
+
+PATCH_PX = 16
+"""One token covers 16 × 16 pixels: the autoencoder's 8 times FLUX's 2 × 2 patch."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Height and width in pixels."""
+
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise X2EditError(f"A picture of {self.width} × {self.height} pixels was given; both must be at least 1.")
+
+    def __str__(self) -> str:
+        return f"{self.width} × {self.height}"
+
+    @property
+    def aspect(self) -> float:
+        return self.height / self.width
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of this size once snapped to whole patches."""
+        return snap(self.height) * snap(self.width) // PATCH_PX**2
+
+
+def _with_transposes(*sizes: tuple[int, int]) -> tuple[Size, ...]:
+    pairs = dict.fromkeys([*sizes, *((width, height) for height, width in sizes)])
+    return tuple(Size(height, width) for height, width in sorted(pairs))
+
+
+BUCKETS_1024 = _with_transposes(
+    (720, 1456), (752, 1392), (784, 1312), (832, 1248), (880, 1184), (944, 1104), (1024, 1024)
+)
+"""The thirteen sizes of X2Edit's 1024 stage (upstream `custom_dataset_1024.py`)."""
+
+BUCKETS_512 = _with_transposes((352, 720), (368, 688), (384, 656), (416, 624), (432, 592), (464, 560), (512, 512))
+"""The same aspects at a quarter of the area. Upstream's 512 stage was trained on 512 × 512 alone."""
+
+SizeRule = Literal["1024 buckets", "512 buckets", "keep"]
+SIZE_RULES: tuple[SizeRule, ...] = ("1024 buckets", "512 buckets", "keep")
+
+
+def snap(pixels: int, multiple: int = PATCH_PX) -> int:
+    """The nearest multiple, at least one of it; halves go up."""
+    return max(multiple, (pixels + multiple // 2) // multiple * multiple)
+
+
+def nearest_bucket(source: Size, buckets: tuple[Size, ...]) -> Size:
+    """The bucket whose aspect differs least, as upstream chooses (`infer.py:74-105`)."""
+    return min(buckets, key=lambda bucket: abs(bucket.aspect - source.aspect))
+
+
+def target_size(source: Size, rule: SizeRule, width: int = 0, height: int = 0) -> Size:
+    """The size to edit at. An explicit width and height win; one of them alone keeps the source's aspect."""
+    if width or height:
+        wide = width or round(height / source.aspect)
+        high = height or round(width * source.aspect)
+        return Size(snap(high), snap(wide))
+    if rule == "keep":
+        return Size(snap(source.height), snap(source.width))
+    return nearest_bucket(source, BUCKETS_1024 if rule == "1024 buckets" else BUCKETS_512)
+
+
+@dataclass(frozen=True)
+class EditLayout:
+    """How a source picture was sized for editing, and so how its edit goes back (X2EDIT_LAYOUT).
+
+    The source is squashed to the target as in upstream's inference, so every pixel has a place on both sides.
+    """
+
+    source: Size
+    target: Size

@@ -1,0 +1,186 @@
+"""Low-rank experts, their gate, and the routed delta they add to a frozen projection: pure torch.
+
+Letters: N tokens of all rows, D input width, P projections that share one input (3 for fused q, k, v), E experts,
+S = 1 with a shared expert else 0, R rank, O output width of one projection, K = (E + S)·R, C task table width.
+
+The released form (upstream `src/layers.py`) loops over experts. Here the same sum is two products around one mask:
+every expert's down-projection and every gate share one fused product, the gate zeroes what was not selected, and one
+product per projection adds the result into the columns of the frozen layer's output. The gate on [hidden ‖ task] splits
+into a product with the hidden state and a per-row constant (`task_bias`). No step synchronises with the host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from .errors import X2EditError
+
+WIDE = (torch.float32, torch.float64)
+"""Precisions in which a gate may be computed."""
+
+_ARGMAX_LIMIT = 4
+_MM_HAS_OUT_DTYPE = "out_dtype" in (torch.mm.__doc__ or "")
+
+
+@dataclass(frozen=True)
+class Routing:
+    """How a gate turns logits into expert weights.
+
+    `softmax_first`: softmax over all experts, then the top k keep their probability, not renormalised (X2Edit eq. 5 as
+    coded). `topk_first`: softmax over the k best only, so that k = 1 gives weight 1 (ICEdit).
+    """
+
+    top_k: int
+    order: Literal["softmax_first", "topk_first"] = "softmax_first"
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1:
+            raise X2EditError(f"top-k {self.top_k} found; at least 1 expert must be selected.")
+
+    def weights(self, logits: Tensor) -> Tensor:
+        """Expert weights [..., E] from float32 logits [..., E]; zero where an expert was not selected."""
+        if self.top_k >= logits.shape[-1]:
+            return logits.softmax(-1)
+        selected = select_largest(logits, self.top_k)
+        if self.order == "topk_first":
+            if self.top_k == 1:
+                return selected.to(logits.dtype)
+            return logits.masked_fill(~selected, float("-inf")).softmax(-1)
+        return logits.softmax(-1) * selected
+
+
+def select_largest(scores: Tensor, count: int) -> Tensor:
+    """Mask [..., E] of exactly `count` largest entries, the first of equals winning.
+
+    Repeated argmax instead of `topk`: on tens of thousands of rows of a dozen experts it is several times faster.
+    """
+    mask = torch.zeros_like(scores, dtype=torch.bool)
+    if count > _ARGMAX_LIMIT:
+        return mask.scatter(-1, scores.topk(count, dim=-1).indices, True)
+    for turn in range(count):
+        remaining = scores.masked_fill(mask, float("-inf")) if turn else scores
+        mask = mask.scatter(-1, remaining.argmax(-1, keepdim=True), True)
+    return mask
+
+
+class RoutedDelta(nn.Module):
+    """All experts of the P projections that read one input, packed for the fused products.
+
+    Parameters (any float dtype; cast to the input's dtype and device when used):
+      `down_gate` [P·K + P·E, D]: down-projections of experts then shared expert, projection by projection, followed by
+      the gates' hidden halves; `task_gate` [P·E, C] or None: the gates' task halves; `up` [P, O, K].
+    """
+
+    def __init__(
+        self,
+        down_gate: Tensor,
+        task_gate: Tensor | None,
+        up: Tensor,
+        *,
+        experts: int,
+        shared: bool,
+        routing: Routing,
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.projections, self.out_width, packed = up.shape
+        self.experts, self.shared, self.routing, self.scale = experts, shared, routing, scale
+        self.rank = packed // max(experts + shared, 1)
+        self.gates = self.projections * experts
+        expected = self.projections * packed + self.gates
+        if packed != self.rank * (experts + shared) or down_gate.shape[0] != expected:
+            raise X2EditError(
+                f"Packed expert weights do not fit together: down_gate {tuple(down_gate.shape)}, up {tuple(up.shape)} "
+                f"for {experts} experts (+{int(shared)} shared); {expected} rows were expected in down_gate."
+            )
+        self.down_gate = nn.Parameter(down_gate, requires_grad=False)
+        self.task_gate = None if task_gate is None else nn.Parameter(task_gate, requires_grad=False)
+        self.up = nn.Parameter(up, requires_grad=False)
+
+    @property
+    def in_width(self) -> int:
+        return self.down_gate.shape[1]
+
+    def task_bias(self, embedding: Tensor) -> Tensor | None:
+        """The task's share of the gate logits, float32 [rows, P·E], for task embeddings [rows, C]."""
+        if self.task_gate is None:
+            return None
+        wide = _wide(embedding)
+        return wide @ self.task_gate.to(wide).t()
+
+    def expert_weights(self, x: Tensor, bias: Tensor | None, logits: Tensor | None = None) -> Tensor:
+        """Gate outputs, float32 [N, P, E], for inputs x [N, D] and per-token bias [N, P·E] (see `token_bias`)."""
+        if logits is None:
+            logits = _gate_logits(x, _matched(self.down_gate[-self.gates :], x))
+        if bias is not None:
+            logits = logits + bias
+        return self.routing.weights(logits.unflatten(-1, (self.projections, self.experts)))
+
+    def hidden(self, x: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Gated low-rank activations [N, P, K] and the gate outputs [N, P, E] (None without experts).
+
+        In float32 and above the gates ride in the fused product; below, they are computed apart in float32, since
+        rounded logits change which experts are selected.
+        """
+        weight = _matched(self.down_gate, x)
+        logits = None
+        if self.gates and x.dtype in WIDE:
+            packed = torch.mm(x, weight.t())
+            low, logits = packed[:, : -self.gates], packed[:, -self.gates :]
+        else:
+            low = torch.mm(x, weight[: weight.shape[0] - self.gates].t())
+        if not self.experts:
+            return low.unflatten(-1, (self.projections, -1)), None
+        gate = self.expert_weights(x, bias, logits)
+        low = low.unflatten(-1, (self.projections, self.experts + self.shared, self.rank))
+        return _masked(low, gate.to(x.dtype).unsqueeze(-1), self.experts).flatten(-2), gate
+
+    def add_to(self, out: Tensor, hidden: Tensor, starts: tuple[int, ...], strength: float) -> None:
+        """Add projection p's delta into columns starts[p] : starts[p] + O of out [N, W], in place.
+
+        In place holds under autograd too: a Linear's backward does not need its output.
+        """
+        up = _matched(self.up, hidden)
+        for projection, start in enumerate(starts):
+            out[:, start : start + self.out_width].addmm_(
+                hidden[:, projection], up[projection].t(), alpha=strength * self.scale
+            )
+
+
+def token_bias(bias: Tensor | None, rows: Tensor, tokens: int) -> Tensor | None:
+    """Per-token bias [rows·tokens, P·E] from per-entry bias [entries, P·E] and each row's entry index [rows].
+
+    With a single entry the bias is returned as [1, P·E] and broadcasts.
+    """
+    if bias is None or bias.shape[0] == 1:
+        return bias
+    return bias.index_select(0, rows).repeat_interleave(tokens, dim=0, output_size=rows.shape[0] * tokens)
+
+
+def _matched(weight: Tensor, like: Tensor) -> Tensor:
+    return weight.to(device=like.device, dtype=like.dtype)
+
+
+def _gate_logits(x: Tensor, gate: Tensor) -> Tensor:
+    """x · gateᵀ with float32 accumulation and result, whatever the inputs' dtype."""
+    if x.is_cuda and _MM_HAS_OUT_DTYPE and not torch.is_grad_enabled():
+        return torch.mm(x, gate.t(), out_dtype=torch.float32)
+    return torch.mm(_wide(x), _wide(gate).t())
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype in WIDE else tensor.float()
+
+
+def _masked(low: Tensor, gate: Tensor, experts: int) -> Tensor:
+    """low [N, P, E + S, R] with its first E experts weighted by gate [N, P, E, 1]; the shared one passes as it is."""
+    if not (torch.is_grad_enabled() and (low.requires_grad or gate.requires_grad)):
+        low[:, :, :experts].mul_(gate)
+        return low
+    if low.shape[2] == experts:
+        return low * gate
+    return torch.cat((low[:, :, :experts] * gate, low[:, :, experts:]), dim=2)
