@@ -1,0 +1,115 @@
+"""What every chat backend is: the messages it takes, the two questions it answers, the error it raises."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from ..errors import X2EditError
+
+Role = Literal["system", "user", "assistant"]
+
+Fault = Literal[
+    "missing",  # a file, a key or a part of the model is not there
+    "unsupported",  # this model or server cannot do what was asked
+    "unreachable",  # no connection, or it was cut
+    "timeout",
+    "authentication",
+    "rate_limit",
+    "server",  # the other side failed
+    "rejected",  # the other side understood and refused
+    "bad_reply",  # an answer that is not in the agreed form
+    "too_large",
+    "memory",
+]
+
+Poll = Callable[[], None]
+"""Called often during long work; raises whatever should end it, such as the host's interrupt."""
+
+
+class ChatError(X2EditError):
+    """A chat backend that could not answer; `fault` says why, the message what to do about it."""
+
+    def __init__(self, fault: Fault, message: str) -> None:
+        self.fault: Fault = fault
+        super().__init__(message)
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn. `images` are PIL images or float tensors (H, W, 3) in [0, 1]; they stand before the text."""
+
+    role: Role
+    text: str
+    images: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.role not in ("system", "user", "assistant"):
+            raise X2EditError(f"A message's role is {self.role!r}; expected system, user or assistant.")
+        if self.images and self.role != "user":
+            raise X2EditError(f"Images can stand in a user's turn only, not in the {self.role}'s.")
+
+
+@runtime_checkable
+class Chat(Protocol):
+    """A model that can be talked to. Same messages, same answer: every backend decodes greedily."""
+
+    @property
+    def name(self) -> str:
+        """What to call the model in reports; never holds a secret."""
+        ...
+
+    @property
+    def vision(self) -> bool:
+        """Whether messages may hold images."""
+        ...
+
+    def generate(self, messages: Sequence[Message], max_tokens: int = 256) -> str:
+        """The assistant's reply without its thinking, stripped; raises `ChatError`."""
+        ...
+
+    def score(self, messages: Sequence[Message], answers: Sequence[str]) -> list[float] | None:
+        """Natural log-probability of each answer as the assistant's whole reply, in the order of `answers`.
+
+        None when this backend cannot tell; raises `ChatError` when it failed.
+        """
+        ...
+
+
+def no_poll() -> None:
+    """Where nothing can interrupt."""
+
+
+def check_messages(messages: Sequence[Message], vision: bool, name: str) -> None:
+    """Raise unless there is a last turn to answer and the model can see what it is shown."""
+    if not messages or messages[-1].role == "assistant":
+        raise ChatError("unsupported", "There is nothing to answer: the last message must be the user's.")
+    if not vision and any(message.images for message in messages):
+        raise ChatError("unsupported", f"{name} cannot see images. Choose a vision model, such as Qwen3-VL.")
+
+
+def check_answers(answers: Sequence[str]) -> None:
+    if not answers or len(set(answers)) != len(answers) or not all(answers):
+        raise X2EditError(f"Answers to score must be different and not empty; found {list(answers)!r}.")
+
+
+_THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
+
+
+def strip_thinking(text: str) -> str:
+    """The reply without what the model told itself first; an opened thought that never ends leaves nothing."""
+    text = _THINKING.sub("", text)
+    head, opened, _ = text.partition("<think>")
+    if opened:
+        return head.strip()
+    return text.rpartition("</think>")[2].strip()
+
+
+_MARKER = re.compile(r"<\|(\w+)\|>")
+
+
+def plain_text(text: str) -> str:
+    """`text` with chat markers such as `<|im_end|>` taken apart, so that a user's words cannot end their own turn."""
+    return _MARKER.sub(r"< |\1| >", text)

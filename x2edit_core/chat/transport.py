@@ -1,0 +1,256 @@
+"""One JSON request with every limit in place: total time, reply size, retries; and no secret in any message.
+
+Standard library only: `requests` would add neither a total time-out nor a reply limit, and the core needs no other
+part of it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import json
+import queue
+import socket
+import ssl
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from .protocol import ChatError, Fault, Poll, no_poll
+
+RETRIED_STATUS = {408, 425, 429, 500, 502, 503, 504, 529}
+SHOWN_REASON = 300
+CHUNK_BYTES = 64 * 1024
+POLL_EVERY_S = 0.1
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`timeout_s` bounds one attempt from connect to last byte; waits between attempts double from `first_wait_s`."""
+
+    timeout_s: float = 60.0
+    attempts: int = 4
+    first_wait_s: float = 0.5
+    longest_wait_s: float = 20.0
+    request_bytes: int = 24 * 1024 * 1024
+    reply_bytes: int = 4 * 1024 * 1024
+
+
+class RejectedError(ChatError):
+    """The server refused the request itself; `reason` is its own explanation, for a caller that can ask differently."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__("rejected", message)
+
+
+class _PassingError(Exception):
+    """A fault worth another attempt; `wait_s` is what the server asked for."""
+
+    def __init__(self, error: ChatError, wait_s: float | None = None) -> None:
+        self.error = error
+        self.wait_s = wait_s
+        super().__init__(str(error))
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the key to an address the user never named."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
+        return None
+
+
+def post_json(
+    url: str, payload: Mapping[str, Any], key: str | None = None, limits: Limits | None = None, poll: Poll = no_poll
+) -> Any:
+    """POST `payload` to `url` and return the parsed reply; raises `ChatError`, and `RejectedError` for status 4xx."""
+    limits = limits or Limits()
+    body = json.dumps(payload, ensure_ascii=False).encode()
+    if len(body) > limits.request_bytes:
+        found, allowed = len(body) >> 20, limits.request_bytes >> 20
+        raise ChatError("too_large", f"The request has {found} MiB; at most {allowed} MiB are sent. Use fewer images.")
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    if key is not None:
+        headers["Authorization"] = f"Bearer {key}"
+    request = urllib.request.Request(url, body, headers, method="POST")
+    scrub = _scrubber(key)
+    for attempt in range(limits.attempts):
+        try:
+            return _parse(_within(limits.timeout_s, lambda: _attempt(request, limits, scrub), url, poll), url, scrub)
+        except _PassingError as fault:
+            wait_s = limits.first_wait_s * 2**attempt if fault.wait_s is None else fault.wait_s
+            if attempt + 1 == limits.attempts or wait_s > limits.longest_wait_s:
+                raise fault.error from None
+            _sleep(wait_s, poll)
+    raise ChatError("unreachable", f"{url} was not asked: the limit on attempts is {limits.attempts}.")
+
+
+def _scrubber(key: str | None) -> Callable[[str], str]:
+    """Some servers quote the key they refuse."""
+    return lambda text: text.replace(key, "***") if key else text
+
+
+def _within(timeout_s: float, work: Callable[[], bytes], url: str, poll: Poll) -> bytes:
+    """`work` in a thread, so that the total time is bounded however slowly bytes trickle, and `poll` can interrupt.
+
+    A thread given up on ends at its own socket time-out.
+    """
+    results: queue.SimpleQueue[bytes | BaseException] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put(work())
+        except BaseException as error:
+            results.put(error)
+
+    threading.Thread(target=run, name="x2edit-chat", daemon=True).start()
+    deadline = time.monotonic() + timeout_s
+    while (left := deadline - time.monotonic()) > 0:
+        poll()
+        try:
+            result = results.get(timeout=min(POLL_EVERY_S, left))
+        except queue.Empty:
+            continue
+        if isinstance(result, BaseException):
+            raise result
+        return result
+    raise _timeout(url, timeout_s)
+
+
+def _sleep(seconds: float, poll: Poll) -> None:
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        poll()
+        time.sleep(min(POLL_EVERY_S, left))
+
+
+def _timeout(url: str, timeout_s: float) -> ChatError:
+    return ChatError("timeout", f"{url} did not finish its answer within {timeout_s:g} s. Raise the time-out?")
+
+
+def _attempt(request: urllib.request.Request, limits: Limits, scrub: Callable[[str], str]) -> bytes:
+    """One request; faults worth another attempt come out as `_PassingError`."""
+    url = request.full_url
+    try:
+        with _opener(url).open(request, timeout=limits.timeout_s) as reply:
+            return _read(reply, limits, url)
+    except urllib.error.HTTPError as error:
+        with error:
+            raise _status_error(error, url, scrub) from None
+    except TimeoutError as error:
+        raise _timeout(url, limits.timeout_s) from error
+    except urllib.error.URLError as error:
+        raise _unreachable(error.reason, url, limits) from None
+    except (http.client.IncompleteRead, ConnectionError) as error:
+        problem = f"The connection to {url} was cut before the answer was complete ({type(error).__name__})."
+        raise _PassingError(ChatError("unreachable", problem)) from None
+    except http.client.HTTPException as error:
+        problem = f"{url} does not speak HTTP as expected ({type(error).__name__}). Is the port right?"
+        raise ChatError("bad_reply", problem) from None
+
+
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    """A server on this machine is never reached through a proxy."""
+    local = [urllib.request.ProxyHandler({})] if is_private(url) else []
+    return urllib.request.build_opener(_NoRedirect, *local)
+
+
+def is_private(url: str) -> bool:
+    """Whether the address is this machine or a private network, as far as the address itself tells."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return host == "localhost" or host.endswith((".localhost", ".local", ".internal", ".lan"))
+
+
+def _read(reply: Any, limits: Limits, url: str) -> bytes:
+    """The whole body; `read1` returns what has arrived, so that a trickle meets the deadline here too."""
+    body, deadline = bytearray(), time.monotonic() + limits.timeout_s
+    while chunk := reply.read1(CHUNK_BYTES):
+        body += chunk
+        if len(body) > limits.reply_bytes:
+            problem = f"The answer of {url} is longer than {limits.reply_bytes >> 10} KiB; it was not read on."
+            raise ChatError("too_large", problem)
+        if time.monotonic() > deadline:
+            raise _timeout(url, limits.timeout_s)
+    promised = reply.headers.get("Content-Length", "")
+    if promised.isdigit() and len(body) < int(promised):
+        raise http.client.IncompleteRead(bytes(body), int(promised) - len(body))
+    return bytes(body)
+
+
+def _unreachable(reason: object, url: str, limits: Limits) -> Exception:
+    if isinstance(reason, TimeoutError):
+        return _timeout(url, limits.timeout_s)
+    if isinstance(reason, ssl.SSLError):
+        return ChatError("unreachable", f"{url} offers no connection that can be trusted ({reason.reason}).")
+    if isinstance(reason, socket.gaierror):
+        return ChatError("unreachable", f"{urlsplit(url).hostname} is not a known host. Check the base URL.")
+    problem = f"{url} cannot be reached ({reason}). Is the server running, and is the port right?"
+    return _PassingError(ChatError("unreachable", problem))
+
+
+_STATUS_FAULTS: dict[int, tuple[Fault, str]] = {
+    401: ("authentication", "refused the key. Check the environment variable that holds it"),
+    403: ("authentication", "refused access with this key"),
+    413: ("too_large", "says the request is too large. Use fewer or smaller images"),
+    429: ("rate_limit", "limits the rate of requests or the quota is used up. Try again later"),
+}
+
+
+def _status_error(error: urllib.error.HTTPError, url: str, scrub: Callable[[str], str]) -> Exception:
+    status = error.code
+    if 300 <= status < 400:
+        target = error.headers.get("Location", "another address")
+        return RejectedError(f"{url} redirects to {target}. Put the final address in as base URL.", "")
+    # What a server says about a key it refused is not worth the risk of showing a part of it.
+    reason = "" if status in (401, 403) else scrub(_reason(error))
+    shown = f": {reason}" if reason else ""
+    if status in _STATUS_FAULTS:
+        fault, problem = _STATUS_FAULTS[status]
+        found = ChatError(fault, f"{url} {problem} (status {status}){shown}.")
+    elif status >= 500 or status in RETRIED_STATUS:
+        found = ChatError("server", f"{url} failed (status {status}){shown}.")
+    elif status == 404:
+        found = RejectedError(f"{url} was not found{shown}. Check the base URL and the name of the model.", reason)
+    else:
+        found = RejectedError(f"{url} refused the request (status {status}){shown}.", reason)
+    return _PassingError(found, _asked_wait(error)) if status in RETRIED_STATUS else found
+
+
+def _asked_wait(error: urllib.error.HTTPError) -> float | None:
+    """Seconds from `Retry-After`; its other form, a date, is ignored."""
+    try:
+        return max(0.0, float(error.headers.get("Retry-After", "")))
+    except ValueError:
+        return None
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    """The server's explanation in the usual JSON form, or the first of its text."""
+    try:
+        text = error.read(CHUNK_BYTES).decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException):
+        return ""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    if isinstance(content, dict):
+        inner = content.get("error", content)
+        text = str(inner.get("message", inner)) if isinstance(inner, dict) else str(inner)
+    return " ".join(text.split())[:SHOWN_REASON]
+
+
+def _parse(body: bytes, url: str, scrub: Callable[[str], str]) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        start = scrub(" ".join(body.decode("utf-8", "replace").split()))[:80]
+        raise ChatError("bad_reply", f"{url} answered something that is not JSON: {start!r}.") from None
