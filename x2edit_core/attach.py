@@ -84,14 +84,17 @@ def site_forward(original: Forward, bound: Sequence[BoundDelta]) -> Forward:
 
     All of them read before any is added, so their order does not matter on the output side either.
     """
+    serial = any(item.site.side == "output" for item in bound)
 
     def forward(x: Tensor) -> Tensor:
         out = original(x)
         hidden = [item.hidden(x if item.site.side == "input" else out) for item in bound]
         flat = out.reshape(-1, out.shape[-1])
+        if serial and torch.is_grad_enabled():
+            flat = flat.clone()  # backward needs the output that the experts read
         for item, low in zip(bound, hidden, strict=True):
             item.add_to(flat, low)
-        return flat.view_as(out)
+        return flat.view(out.shape)
 
     return forward
 

@@ -1,0 +1,161 @@
+"""The fast routed delta against the loop over experts that it must equal."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from x2edit_core.errors import X2EditError
+from x2edit_core.moe import RoutedDelta, Routing, select_largest, token_bias
+
+from .models import naive_delta, random_delta
+
+STARTS = (0, 8, 16)
+
+
+def fast(delta, x, task, out, strength=1.0):
+    hidden, gate = delta.hidden(x, None if task is None else delta.task_bias(task))
+    delta.add_to(out, hidden, STARTS[: delta.projections], strength)
+    return gate
+
+
+@pytest.mark.parametrize("order", ["softmax_first", "topk_first"])
+@pytest.mark.parametrize(("experts", "top_k"), [(5, 1), (5, 2), (12, 2), (7, 6), (3, 3), (2, 9)])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("task_width", [16, None])
+def test_equals_the_loop_over_experts(order, experts, top_k, shared, task_width):
+    delta = random_delta(
+        experts=experts,
+        shared=shared,
+        task_width=task_width,
+        routing=Routing(top_k, order),
+        scale=0.5,
+        dtype=torch.float64,
+    )
+    x, task = torch.randn(11, 16, dtype=torch.float64), torch.randn(11, 16, dtype=torch.float64)
+    out = torch.randn(11, 30, dtype=torch.float64)
+    expected = out.clone()
+    for start, part in zip(STARTS, naive_delta(delta, x, task if task_width else None, 1.25), strict=True):
+        expected[:, start : start + 8] += part
+    fast(delta, x, task if task_width else None, out, 1.25)
+    torch.testing.assert_close(out, expected, rtol=1e-13, atol=1e-13)
+
+
+def test_without_experts_it_is_a_plain_lora():
+    delta = random_delta(experts=0, shared=True, task_width=None)
+    x, out = torch.randn(9, 16), torch.zeros(9, 24)
+    assert fast(delta, x, None, out) is None
+    for projection, start in enumerate(STARTS):
+        down = delta.down_gate[projection * 3 : projection * 3 + 3]
+        torch.testing.assert_close(out[:, start : start + 8], x @ down.T @ delta.up[projection].T)
+
+
+def test_selected_probabilities_are_not_renormalised():
+    weights = Routing(2).weights(torch.randn(50, 12))
+    assert ((weights > 0).sum(-1) == 2).all()
+    assert (weights.sum(-1) < 0.999).all()
+
+
+def test_topk_first_with_one_expert_weighs_it_fully():
+    weights = Routing(1, "topk_first").weights(torch.randn(50, 4))
+    assert torch.equal(weights.sum(-1), torch.ones(50))
+    assert torch.equal(weights.max(-1).values, torch.ones(50))
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5])
+def test_exactly_count_experts_even_when_all_are_equal(count):
+    assert (select_largest(torch.zeros(6, 12), count).sum(-1) == count).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_selection_is_topk(count):
+    scores = torch.randn(200, 12)
+    expected = torch.zeros_like(scores, dtype=torch.bool).scatter(-1, scores.topk(count).indices, True)
+    assert torch.equal(select_largest(scores, count), expected)
+
+
+def test_gates_are_float32_in_low_precision():
+    """With inputs on the bf16 grid the selection equals float32's: no logit is rounded before experts are chosen."""
+    delta = random_delta(experts=12, width=64)
+    low = RoutedDelta(
+        delta.down_gate.bfloat16(), delta.task_gate.bfloat16(), delta.up.bfloat16(),
+        experts=12, shared=True, routing=Routing(2),
+    )  # fmt: skip
+    high = RoutedDelta(
+        low.down_gate.float(), low.task_gate.float(), low.up.float(), experts=12, shared=True, routing=Routing(2)
+    )
+    x, task = torch.randn(4000, 64).bfloat16(), torch.randn(1, 16).bfloat16()
+    gate = low.hidden(x, low.task_bias(task))[1]
+    assert gate.dtype == torch.float32
+    reference = high.hidden(x.float(), high.task_bias(task.float()))[1]
+    assert torch.equal(gate > 0, reference > 0)
+    torch.testing.assert_close(gate, reference, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_gradients_equal_those_of_the_loop(shared):
+    delta = random_delta(shared=shared, dtype=torch.float64).requires_grad_(True)
+    x = torch.randn(7, 16, dtype=torch.float64, requires_grad=True)
+    task = torch.randn(7, 16, dtype=torch.float64, requires_grad=True)
+    base = torch.nn.Linear(16, 24, dtype=torch.float64)
+    probe = torch.randn(7, 24, dtype=torch.float64)
+
+    out = base(x)
+    fast(delta, x, task, out, 0.7)
+    wanted = [x, task, *delta.parameters()]
+    found = torch.autograd.grad((out * probe).sum(), wanted)
+    reference = base(x) + torch.cat(naive_delta(delta, x, task, 0.7), dim=1)
+    expected = torch.autograd.grad((reference * probe).sum(), wanted)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_token_bias_gives_each_row_its_own_task():
+    bias = torch.arange(6.0).view(3, 2)
+    spread = token_bias(bias, torch.tensor([2, 0]), 4)
+    assert torch.equal(spread, bias[[2, 2, 2, 2, 0, 0, 0, 0]])
+    assert token_bias(bias[:1], torch.tensor([0, 0]), 4) is not None
+    assert token_bias(None, torch.tensor([0]), 4) is None
+
+
+def test_no_delta_is_lost_into_a_wrongly_packed_tensor():
+    delta = random_delta()
+    with pytest.raises(X2EditError, match="do not fit together"):
+        RoutedDelta(delta.down_gate[1:], delta.task_gate, delta.up, experts=5, shared=True, routing=Routing(2))
+    with pytest.raises(X2EditError, match="top-k"):
+        Routing(0)
+
+
+def test_a_site_stays_within_thirty_kernels_and_never_waits_for_the_device():
+    """Counted on the operators that reach the device: 30 is the bound, and nothing reads a value back."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Count(TorchDispatchMode):
+        names: list[str] = []
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.names.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    delta = random_delta(experts=12, dtype=torch.bfloat16)
+    x, out = torch.randn(32, 16).bfloat16(), torch.zeros(32, 24).bfloat16()
+    bias = delta.task_bias(torch.randn(1, 16))
+    with torch.inference_mode(), Count() as count:
+        hidden, _ = delta.hidden(x, bias)
+        delta.add_to(out, hidden, STARTS, 1.0)
+    views = (
+        "view",
+        "t.default",
+        "slice",
+        "select",
+        "unsqueeze",
+        "detach",
+        "expand",
+        "_unsafe_view",
+        "alias",
+        "transpose",
+    )
+    kernels = [name for name in count.names if not any(view in name for view in views)]
+    assert len(kernels) <= 30, kernels
+    readers = ("item", "nonzero", "_local_scalar_dense", "bincount", "unique", "equal")
+    assert not [name for name in kernels if any(reader in name for reader in readers)]
