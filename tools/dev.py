@@ -2,31 +2,137 @@
 """One entry point for everything around the code: host | demo | test | serve | bench | graph.
 
 Needs only Python 3.10 or newer; installs the pinned ComfyUI into a cache folder on first use. Written for Linux,
-macOS and Windows; run so far on Linux only.
+macOS and Windows; run so far on Linux only. COMFYUI_PATH and COMFYUI_PYTHON make every command use a ComfyUI of your
+own; X2EDIT_CACHE moves the cache folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import signal
 import sys
+from pathlib import Path
 
-from devkit import pins
-from devkit.host import DevError, find_host
+import bench
+from devkit import bundle, pins, testing
+from devkit.demo import DEFAULT_WORKFLOW, run_demo
+from devkit.graph import to_api
+from devkit.host import DevError, find_host, log
+from devkit.layout import OUT
+from devkit.replace import with_demo_models
+from devkit.server import Server
+
+
+def _host(args: argparse.Namespace) -> int:
+    host = find_host(args.version)
+    if args.bundle is not None:
+        bundle.write(host, args.bundle, args.bundle_python)
+    elif args.json:
+        print(host.to_json())
+    else:
+        print(f"ComfyUI {host.version}\n  in      {host.comfyui}\n  python  {host.python}")
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    return run_demo(find_host(args.host), device=args.device, workflow=args.workflow, picture=args.picture)
+
+
+def _test(args: argparse.Namespace) -> int:
+    host = find_host(args.host)
+    if args.install_tools:
+        testing.install_tools(host)
+    return testing.run_tests(host, full=args.full, expression=args.k, tiers=args.tier)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    host = find_host(args.host)
+    server = Server(host, device=args.device, port=args.port, base=args.base, flags=args.flags)
+    with server:
+        log(f"Models, inputs and outputs are in {args.base}; the log is {args.base / 'host.log'}. Ctrl-C stops it.")
+        print(server.url, flush=True)
+        return server.wait()
+
+
+def _bench(args: argparse.Namespace) -> int:
+    if args.name is None:
+        print("\n".join(bench.names()))
+        return 0
+    return bench.run(find_host(args.host), args.name, args.arguments)
+
+
+def _graph(args: argparse.Namespace) -> int:
+    workflow = json.loads(args.workflow.read_text(encoding="utf-8"))
+    with Server(find_host(args.host)) as server:
+        prompt = to_api(workflow, server.object_info())
+        if args.demo_models:
+            prompt = with_demo_models(prompt)
+    print(json.dumps(prompt, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, run, text: str) -> argparse.ArgumentParser:  # noqa: ANN001
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        if name != "host":
+            added.add_argument("--host", default=pins.DEFAULT_HOST, metavar="VERSION", help="the ComfyUI to use")
+        return added
+
+    host = command("host", _host, "find or install the pinned ComfyUI")
+    host.add_argument("--version", default=pins.DEFAULT_HOST, choices=pins.HOSTS)
+    host.add_argument("--json", action="store_true", help="print one line of JSON")
+    host.add_argument("--bundle", type=Path, metavar="DIR", help="write a copy for a machine without network")
+    host.add_argument("--bundle-python", metavar="X.Y", help="the Python of that machine (default: this one)")
+
+    demo = command("demo", _demo, "edit a picture with the embedded models in the real host")
+    demo.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    demo.add_argument("--workflow", type=Path, default=DEFAULT_WORKFLOW)
+    demo.add_argument("--picture", type=Path, metavar="PNG", help="also write the contact sheet there")
+
+    test = command("test", _test, "lint, types and all tests: what CI runs")
+    test.add_argument("--full", action="store_true", help="also what is too long for CI")
+    test.add_argument("-k", metavar="EXPRESSION", help="only tests that match, without lint and types")
+    test.add_argument("--tier", action="append", default=[], choices=testing.TIERS, help="only this tier of tests")
+    test.add_argument("--install-tools", action="store_true", help="first put the test tools into that environment")
+
+    serve = command("serve", _serve, "run the host with only this pack until Ctrl-C")
+    serve.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    serve.add_argument("--port", type=int, help="default: a free one")
+    serve.add_argument("--base", type=Path, default=OUT / "serve", metavar="DIR", help="its base directory")
+    serve.add_argument("flags", nargs=argparse.REMAINDER, help="after --: more flags for ComfyUI")
+
+    bench_ = command("bench", _bench, "run a benchmark, or list them")
+    bench_.add_argument("name", nargs="?")
+    bench_.add_argument("arguments", nargs=argparse.REMAINDER)
+
+    graph = command("graph", _graph, "print a saved workflow in the API form")
+    graph.add_argument("workflow", type=Path)
+    graph.add_argument("--demo-models", action="store_true", help="with the embedded models in place of the loaders")
+    return parser
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    host = commands.add_parser("host")
-    host.add_argument("--version", default=pins.DEFAULT_HOST)
-    host.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    args = _parser().parse_args()
+    if getattr(args, "flags", None) and args.flags[0] == "--":
+        del args.flags[0]
+    # A terminated command must stop the host it started, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, _stop)
     try:
-        print(find_host(args.version).to_json())
-        return 0
+        return args.run(args)
     except DevError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -1,0 +1,87 @@
+"""Real-model loaders → the embedded miniature, so that every shipped workflow can be executed without a download."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+Prompt = dict[str, dict[str, Any]]
+
+# Per loader: for each of its outputs, the output of X2EditDemoModels that takes its place …
+_MODEL, _CLIP, _VAE = 0, 1, 2
+# … or the name of the input that passes through instead (a LoRA made for the real model has no place here).
+REPLACEMENTS: dict[str, tuple[int | str, ...]] = {
+    "UNETLoader": (_MODEL,),
+    "CheckpointLoaderSimple": (_MODEL, _CLIP, _VAE),
+    "DualCLIPLoader": (_CLIP,),
+    "CLIPLoader": (_CLIP,),
+    "VAELoader": (_VAE,),
+    "LoraLoaderModelOnly": ("model",),
+    "LoraLoader": ("model", "clip"),
+}
+# Inputs that take another value with the miniature: its adapters, and pictures of the size that it was made for.
+SETTINGS = {"X2EditReference": {"size": "keep", "width": 0, "height": 0}}
+_ADAPTERS = {"x2edit": "embedded: x2edit", "icedit": "embedded: icedit"}
+_MODEL_NAMES = ("unet_name", "ckpt_name")
+
+
+def with_demo_models(prompt: Prompt) -> Prompt:
+    """A copy of an API-format graph with its loaders replaced by `X2EditDemoModels` nodes, one for each base used.
+
+    A model file with "fill" in its name becomes the Fill base. Text encoders and autoencoders take the base of the
+    graph's first model.
+    """
+    prompt = copy.deepcopy(prompt)
+    bases = {key: _base(node) for key, node in prompt.items() if _is_model(node)}
+    shared = next(iter(bases.values()), "x2edit")
+    loaders = {key: node for key, node in prompt.items() if node["class_type"] in REPLACEMENTS}
+    demo_ids = {base: _free_id(prompt, base) for base in {shared, *bases.values()}}
+    used = set()
+    for node in prompt.values():
+        for name, value in node["inputs"].items():
+            while isinstance(value, list) and value[0] in loaders:
+                loader = loaders[value[0]]
+                place = REPLACEMENTS[loader["class_type"]][value[1]]
+                if isinstance(place, str):
+                    value = loader["inputs"][place]
+                else:
+                    base = bases.get(value[0], shared)
+                    used.add(base)
+                    value = [demo_ids[base], place]
+            node["inputs"][name] = value
+        node["inputs"].update({k: v for k, v in _settings(node).items() if k in node["inputs"]})
+    kept = {key: node for key, node in prompt.items() if key not in loaders}
+    demos = {demo_ids[base]: {"class_type": "X2EditDemoModels", "inputs": {"base": base}} for base in sorted(used)}
+    return {**demos, **kept}
+
+
+def with_picture(prompt: Prompt, name: str) -> Prompt:
+    """A copy of the graph whose LoadImage nodes all load `name` from the host's input folder."""
+    prompt = copy.deepcopy(prompt)
+    for node in prompt.values():
+        if node["class_type"] == "LoadImage":
+            node["inputs"]["image"] = name
+    return prompt
+
+
+def _is_model(node: dict[str, Any]) -> bool:
+    return node["class_type"] in REPLACEMENTS and any(name in node["inputs"] for name in _MODEL_NAMES)
+
+
+def _base(node: dict[str, Any]) -> str:
+    names = [str(node["inputs"].get(name, "")) for name in _MODEL_NAMES]
+    return "fill" if "fill" in "".join(names).lower() else "x2edit"
+
+
+def _settings(node: dict[str, Any]) -> dict[str, Any]:
+    if node["class_type"] == "X2EditAdapterLoader":
+        name = str(node["inputs"].get("adapter_name", "")).lower()
+        return {"adapter_name": _ADAPTERS["icedit" if "icedit" in name else "x2edit"]}
+    return SETTINGS.get(node["class_type"], {})
+
+
+def _free_id(prompt: Prompt, base: str) -> str:
+    name = f"demo_{base}"
+    while name in prompt:
+        name += "_"
+    return name
