@@ -7,10 +7,10 @@ from x2edit_core.tasks import TASK_COUNT, TASK_NAMES, Task, TaskBatch, TaskChoic
 
 
 def test_ids_follow_the_released_table():
-    upstream = (
-        "其他 删除主体 添加主体 风格更改 背景更改 颜色更改 材料更改 动作更改 替换主体 人物修图 文字更改 色调变换 相机移动 "
-        "implicit_change low_leval subject"
-    ).split()
+    upstream = [
+        *("其他", "删除主体", "添加主体", "风格更改", "背景更改", "颜色更改", "材料更改", "动作更改", "替换主体"),
+        *("人物修图", "文字更改", "色调变换", "相机移动", "implicit_change", "low_leval", "subject"),
+    ]
     assert [task.id for task in Task] == list(range(TASK_COUNT))
     assert [task.chinese for task in Task] == upstream
     assert [Task.from_id(index).english for index in range(TASK_COUNT)] == list(TASK_NAMES)
