@@ -7,3 +7,5 @@ from comfy_api.latest import io
 Adapter = io.Custom("X2EDIT_ADAPTER")
 Task = io.Custom("X2EDIT_TASK")
 Layout = io.Custom("X2EDIT_LAYOUT")
+AlignNet = io.Custom("X2EDIT_ALIGNNET")
+Chat = io.Custom("X2EDIT_CHAT")
