@@ -21,9 +21,9 @@ from PIL import Image
 
 from x2edit_core.chat import Chat, ChatError, Message
 from x2edit_core.chat.endpoint import EndpointChat, completions_url
-from x2edit_core.chat.transport import Limits
 from x2edit_core.chat.images import to_data_url, to_pil, to_tensor
 from x2edit_core.chat.protocol import plain_text, strip_thinking
+from x2edit_core.chat.transport import Limits
 from x2edit_core.errors import X2EditError
 
 ROOT = Path(__file__).parents[2]

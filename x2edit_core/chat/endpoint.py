@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from .transport import Limits, RejectedError, is_private, post_json
 from .images import to_data_url
 from .protocol import ChatError, Message, Poll, check_answers, check_messages, no_poll, strip_thinking
+from .transport import Limits, RejectedError, is_private, post_json
 
 KEY_NAME = re.compile(r"[A-Z][A-Z0-9_]*_(API_KEY|API_TOKEN|ACCESS_TOKEN)|X2EDIT_[A-Z0-9_]+")
 TOP_LOGPROBS = 20
