@@ -6,11 +6,14 @@ import json
 import os
 import re
 import sys
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from devkit.browser import find_chromium
 from devkit.host import Host
+from devkit.layout import WORKFLOWS
 from devkit.server import Server
 
 READY = "() => window.app?.graph && window.LiteGraph && Object.keys(LiteGraph.registered_node_types).length > 100"
@@ -60,10 +63,31 @@ def browser():
         running.close()
 
 
+def _stock(base):
+    """Give a host the files that the shipped workflows name, empty: the page marks nodes whose files are missing."""
+    for path in WORKFLOWS.glob("*.json"):
+        for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]:
+            for model in node.get("properties", {}).get("models", []):
+                _touch(base / "models" / model["directory"] / model["name"])
+            name = (node.get("widgets_values") or [""])[0]
+            if node["type"] == "LoadImage":
+                _touch(base / "input" / name)
+            if node["type"] == "X2EditAdapterLoader" and not name.startswith("embedded"):
+                place = base / "models" / "x2edit" / name
+                for file in [place] if place.suffix else [place / "lora.safetensors", place / "task_embeddings.bin"]:
+                    _touch(file)
+
+
+def _touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
 @contextmanager
 def _open(browser, **server_options):
     host = Host(os.environ["COMFYUI_PATH"], sys.executable, "")
-    with Server(host, **server_options) as server:
+    with tempfile.TemporaryDirectory() as folder, Server(host, base=Path(folder), **server_options) as server:
+        _stock(server.base)
         context = browser.new_context(viewport={"width": 1600, "height": 1000})
         yield Page(context.new_page(), server)
         context.close()

@@ -14,18 +14,19 @@ _GAP = 8
 
 
 def draw_source(path: str) -> None:
-    """A house under a sun on a meadow: large, flat shapes that an edit can visibly change."""
+    """A meadow with a house, a tree and the red circle that the shipped workflow removes; large, flat shapes."""
     from PIL import Image, ImageDraw
 
     scale = 4  # drawn large and reduced, for smooth edges
     image = Image.new("RGB", (_SIDE * scale, _SIDE * scale), (126, 186, 232))
     draw = ImageDraw.Draw(image)
-    draw.rectangle([0, 350, 512, 512], fill=(98, 158, 82))
-    draw.ellipse([370, 50, 460, 140], fill=(248, 214, 86))
-    draw.rectangle([120, 220, 330, 420], fill=(196, 76, 62))
-    draw.polygon([(90, 220), (225, 110), (360, 220)], fill=(92, 62, 52))
-    draw.rectangle([200, 320, 260, 420], fill=(70, 48, 40))
-    draw.rectangle([145, 255, 195, 305], fill=(232, 226, 178))
+    draw.rectangle([0, 330, 512, 512], fill=(98, 158, 82))
+    draw.rectangle([60, 210, 240, 380], fill=(232, 222, 196))
+    draw.polygon([(35, 210), (150, 110), (265, 210)], fill=(92, 62, 52))
+    draw.rectangle([130, 290, 180, 380], fill=(70, 48, 40))
+    draw.rectangle([410, 250, 440, 390], fill=(104, 74, 54))
+    draw.ellipse([360, 120, 490, 280], fill=(52, 112, 62))
+    draw.ellipse([250, 370, 360, 480], fill=(214, 40, 40))
     image.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS).save(path)
 
 
