@@ -74,8 +74,12 @@ class AdapterStack:
         x, t, concat, crossattn, control, options = args
         return executor(x, t, concat, crossattn, control, {**options, _ACTIVE: active}, **kwargs)
 
+    @torch.compiler.disable(reason="forwards are swapped per pass, which a compiled graph would not notice")
     def diffusion_model(self, executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Wrapper around the host's `Flux.forward`: attaches experts and references for this pass."""
+        """Wrapper around the host's `Flux.forward`: attaches experts and references for this pass.
+
+        Under torch.compile the pass runs uncompiled: correct, at the speed of an uncompiled model.
+        """
         x, timestep, context, y, guidance, ref_latents, control, options = args
         flux: nn.Module = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
         active = options.get(_ACTIVE, (True,) * len(self.attachments))

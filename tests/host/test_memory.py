@@ -1,0 +1,95 @@
+"""The adapter's weights are the host's to count, move and free."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import comfy.model_management as memory
+import pytest
+import torch
+
+from .graphs import conditioning, golden_cases, velocity
+
+CASE = golden_cases("x2edit")[0]["tensors"]
+
+
+@pytest.fixture
+def graph(pack):
+    """Model with adapter, its conditioning, and the adapter itself; all owned by the test."""
+    (base, *_) = pack.run("X2EditDemoModels", base="x2edit")
+    (adapter,) = pack.run("X2EditAdapterLoader", adapter_name="embedded: x2edit")
+    (task,) = pack.run("X2EditTask", task="style")
+    (model,) = pack.run("X2EditApply", model=base, adapter=adapter, task=task)
+    positive = conditioning(CASE["context"], CASE["pooled"])
+    positive = pack.core("comfy_bridge.pictures").add_reference(positive, base.model.process_latent_out(CASE["ref"]))
+    return model, positive, adapter
+
+
+def loaded(adapter):
+    return [entry for entry in memory.current_loaded_models if entry.model and entry.model.model is adapter.adapter]
+
+
+def test_the_host_counts_the_adapters_bytes(graph):
+    model, positive, adapter = graph
+    memory.unload_all_models()
+    velocity(model, positive, CASE["noise"], 0.7)
+    (entry,) = loaded(adapter)
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in adapter.adapter.parameters())
+    assert entry.model_memory() == weights
+    assert entry.model_loaded_memory() == weights
+
+
+def test_free_takes_them_away(graph):
+    model, positive, adapter = graph
+    velocity(model, positive, CASE["noise"], 0.7)
+    assert loaded(adapter)
+    memory.unload_all_models()
+    assert not loaded(adapter)
+
+
+def test_dropping_the_graph_frees_the_adapter(pack, graph):
+    model, positive, adapter = graph
+    velocity(model, positive, CASE["noise"], 0.7)
+    memory.unload_all_models()
+    alive = weakref.ref(adapter.adapter)
+    (base, *_) = pack.run("X2EditDemoModels", base="x2edit")
+    (adapter,) = pack.run("X2EditAdapterLoader", adapter_name="embedded: x2edit")
+    (model,) = pack.run("X2EditApply", model=base, adapter=adapter)
+    again = weakref.ref(adapter.adapter)
+    velocity(model, positive, CASE["noise"], 0.7)
+    memory.unload_all_models()
+    del model, base, adapter
+    gc.collect()
+    assert again() is None
+    assert alive() is not None, "the fixture's own adapter is still in use"
+
+
+def tensors_alive() -> int:
+    gc.collect()
+    return sum(isinstance(item, torch.Tensor) for item in gc.get_objects())
+
+
+def test_ten_runs_leave_no_tensor_behind(graph):
+    model, positive, _ = graph
+    for _ in range(2):
+        velocity(model, positive, CASE["noise"], 0.7)
+    before = tensors_alive()
+    for _ in range(10):
+        velocity(model, positive, CASE["noise"], 0.7)
+    assert tensors_alive() <= before
+
+
+def test_a_model_loaded_in_part_gives_the_same_picture(graph):
+    """The host keeps some layers offloaded and casts them at use; the experts attach to those just the same."""
+    model, positive, _ = graph
+    expected = velocity(model, positive, CASE["noise"], 0.7)
+    memory.unload_all_models()
+    model.model.to(torch.device("cpu"))
+    model.patch_model(torch.device("cpu"), lowvram_model_memory=1)
+    offloaded = [part for part in model.model.modules() if getattr(part, "prev_comfy_cast_weights", None) is not None]
+    assert offloaded, "the host offloaded nothing; the test would show nothing"
+    options = model.model_options["transformer_options"]
+    assert torch.equal(velocity(model, positive, CASE["noise"], 0.7), expected)
+    assert model.model_options["transformer_options"] is options
+    model.unpatch_model(torch.device("cpu"))
