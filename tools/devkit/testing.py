@@ -52,7 +52,7 @@ def _checks(host: Host) -> list[str]:
     commands = {
         "ruff check": ["ruff", "check", "."],
         "ruff format": ["ruff", "format", "--check", "."],
-        "basedpyright": ["basedpyright", "--warnings"],
+        "basedpyright": ["basedpyright"],
     }
     failed = []
     for name, command in commands.items():
