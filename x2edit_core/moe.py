@@ -112,30 +112,27 @@ class RoutedDelta(nn.Module):
         wide = _wide(embedding)
         return wide @ self.task_gate.to(wide).t()
 
-    def expert_weights(self, x: Tensor, bias: Tensor | None, logits: Tensor | None = None) -> Tensor:
-        """Gate outputs, float32 [N, P, E], for inputs x [N, D] and per-token bias [N, P·E] (see `token_bias`)."""
-        if logits is None:
-            logits = _gate_logits(x, _matched(self.down_gate[-self.gates :], x))
-        if bias is not None:
-            logits = logits + bias
-        return self.routing.weights(logits.unflatten(-1, (self.projections, self.experts)))
+    def expert_weights(self, logits: Tensor, bias: Tensor | None) -> Tensor:
+        """Gate outputs [N, P, E] from the hidden half's logits [N, P·E] and per-token bias (see `token_bias`)."""
+        total = logits if bias is None else logits + bias
+        return self.routing.weights(total.unflatten(-1, (self.projections, self.experts)))
 
     def hidden(self, x: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Gated low-rank activations [N, P, K] and the gate outputs [N, P, E] (None without experts).
+        """Gated low-rank activations [N, P, K] and the gate outputs, float32 [N, P, E] (None without experts).
 
         In float32 and above the gates ride in the fused product; below, they are computed apart in float32, since
         rounded logits change which experts are selected.
         """
         weight = _matched(self.down_gate, x)
-        logits = None
-        if self.gates and x.dtype in WIDE:
-            packed = torch.mm(x, weight.t())
-            low, logits = packed[:, : -self.gates], packed[:, -self.gates :]
-        else:
-            low = torch.mm(x, weight[: weight.shape[0] - self.gates].t())
         if not self.experts:
-            return low.unflatten(-1, (self.projections, -1)), None
-        gate = self.expert_weights(x, bias, logits)
+            return torch.mm(x, weight.t()).unflatten(-1, (self.projections, -1)), None
+        rows = weight.shape[0] - self.gates
+        if x.dtype in WIDE:
+            packed = torch.mm(x, weight.t())
+            low, logits = packed[:, :rows], packed[:, rows:]
+        else:
+            low, logits = torch.mm(x, weight[:rows].t()), _gate_logits(x, weight[rows:])
+        gate = self.expert_weights(logits, bias)
         low = low.unflatten(-1, (self.projections, self.experts + self.shared, self.rank))
         return _masked(low, gate.to(x.dtype).unsqueeze(-1), self.experts).flatten(-2), gate
 

@@ -112,9 +112,7 @@ def test_the_task_changes_the_edit(pack, base, adapter, positive):
 def test_percents_follow_a_shift_set_later(pack, base, adapter, positive):
     """With a larger shift the middle of sampling lies at a larger sigma, although the shift comes after the adapter."""
     first_half = apply(pack, base, adapter, end_percent=0.5)
-    (shifted,) = pack.run(
-        "ModelSamplingFlux", model=first_half, max_shift=3.0, base_shift=3.0, width=1024, height=1024
-    )
+    (shifted,) = pack.run("ModelSamplingFlux", model=first_half, max_shift=3.0, base_shift=3.0, width=1024, height=1024)
     full = apply(pack, base, adapter)
     plain_middle = base.get_model_object("model_sampling").percent_to_sigma(0.5)
     shifted_middle = shifted.get_model_object("model_sampling").percent_to_sigma(0.5)

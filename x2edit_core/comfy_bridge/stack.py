@@ -151,9 +151,9 @@ def _clean_vector(flux: Any, dtype: torch.dtype, timestep: Tensor, y: Tensor | N
     if flux.params.guidance_embed and guidance is not None:
         vec = vec + flux.guidance_in(timestep_embedding(guidance, 256).to(dtype))
     if flux.vector_in is not None:
-        if y is None:
-            y = torch.zeros((timestep.shape[0], flux.params.vec_in_dim), device=timestep.device, dtype=dtype)
-        vec = vec + flux.vector_in(y[:, : flux.params.vec_in_dim])
+        width = flux.params.vec_in_dim
+        pooled = torch.zeros((timestep.shape[0], width), device=timestep.device, dtype=dtype) if y is None else y
+        vec = vec + flux.vector_in(pooled[:, :width])
     return vec
 
 

@@ -79,15 +79,13 @@ def _spec(file: TensorFile, source: str) -> AdapterSpec:
         raise CheckpointError(
             source, [f"its keys name {experts} experts and {sum(depth.values())} blocks, most of them absent"]
         )
+    shared = any(".shared_experts." in key for key in file.names())
+    notes = {"alignnet": ALIGNNET_FILE} if file.path.with_name(ALIGNNET_FILE).exists() else {}
     try:
         shape = FluxShape(hidden, depth[False], depth[True])
+        return AdapterSpec("x2edit", shape, experts, rank, min(TOP_K, experts), float(rank), shared, notes=notes)
     except X2EditError as error:
         raise CheckpointError(source, [str(error)]) from error
-    shared = any(".shared_experts." in key for key in file.names())
-    notes = {}
-    if file.path.with_name(ALIGNNET_FILE).exists():
-        notes["alignnet"] = ALIGNNET_FILE
-    return AdapterSpec("x2edit", shape, experts, rank, min(TOP_K, experts), float(rank), shared, notes=notes)
 
 
 def _task_width(file: TensorFile, spec: AdapterSpec) -> int:
@@ -125,10 +123,11 @@ def _task_table(path: Path, width: int) -> tuple[Tensor | None, list[str]]:
     if not path.exists():
         return None, [f"its gates read a task embedding, but {TASK_FILE} does not lie beside it"]
     table = read_pickle(path).get("weight")
-    if not isinstance(table, Tensor) or tuple(table.shape) != (TASK_COUNT, width):
-        found = list(table.shape) if isinstance(table, Tensor) else type(table).__name__
-        return None, [f"{TASK_FILE}: a `weight` of [{TASK_COUNT}, {width}] was expected, {found} found"]
-    return table, not_finite(TASK_FILE, table)
+    shape = list(getattr(table, "shape", ()))
+    if isinstance(table, Tensor) and shape == [TASK_COUNT, width]:
+        return table, not_finite(TASK_FILE, table)
+    found = shape or type(table).__name__
+    return None, [f"{TASK_FILE}: a `weight` of [{TASK_COUNT}, {width}] was expected, {found} found"]
 
 
 def _pack(file: TensorFile, site: Site, spec: AdapterSpec, task_width: int, problems: list[str]) -> RoutedDelta:
