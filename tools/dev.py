@@ -97,7 +97,13 @@ def _parser() -> argparse.ArgumentParser:
     test = command("test", _test, "lint, types and all tests: what CI runs")
     test.add_argument("--full", action="store_true", help="also what is too long for CI")
     test.add_argument("-k", metavar="EXPRESSION", help="only tests that match, without lint and types")
-    test.add_argument("--tier", action="append", default=[], choices=testing.TIERS, help="only this tier of tests")
+    test.add_argument(
+        "--tier",
+        action="append",
+        default=[],
+        choices=(*testing.TIERS, testing.DEVICE_TIER),
+        help="only this tier of tests",
+    )
     test.add_argument("--install-tools", action="store_true", help="first put the test tools into that environment")
 
     serve = command("serve", _serve, "run the host with only this pack until Ctrl-C")

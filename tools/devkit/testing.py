@@ -13,6 +13,7 @@ from .layout import REPO
 from .pins import DEV_TOOLS
 
 TIERS = ("core", "host", "browser")
+DEVICE_TIER = "gpu"
 _NO_TESTS = 5
 # Started this way, the working directory is not on sys.path: our `nodes/` would shadow the host's module.
 _PYTEST = "import sys; sys.path = [p for p in sys.path if p]; import pytest; sys.exit(pytest.main(sys.argv[1:]))"
