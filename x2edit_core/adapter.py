@@ -19,7 +19,8 @@ from .tasks import TASK_COUNT, TaskChoice
 class AdapterSpec:
     """Everything about an adapter that its tensors' shapes alone do not tell; travels in the file's metadata.
 
-    `alpha` / `rank` scales every expert; `offsets` are the reference row offsets below and above 1,024 target tokens.
+    `alpha` / `rank` scales every part; `plain_rank` is the rank of sites without experts, 0 for the same. `offsets` are
+    the reference row offsets below and above 1,024 target tokens, zeros for an adapter that has no use for references.
     """
 
     kind: str
@@ -32,9 +33,10 @@ class AdapterSpec:
     order: Literal["softmax_first", "topk_first"] = "softmax_first"
     offsets: tuple[int, int] = (64, 128)
     notes: dict[str, str] = field(default_factory=dict)
+    plain_rank: int = 0
 
     def __post_init__(self) -> None:
-        whole = {"experts": (0, 1024), "rank": (1, 1 << 14), "top_k": (1, 1024)}
+        whole = {"experts": (0, 1024), "rank": (1, 1 << 14), "top_k": (1, 1024), "plain_rank": (0, 1 << 14)}
         for name, (least, most) in whole.items():
             value = getattr(self, name)
             if not isinstance(value, int) or not least <= value <= most:
@@ -54,19 +56,57 @@ class AdapterSpec:
     def scale(self) -> float:
         return self.alpha / self.rank
 
+    def experts_at(self, site: Site) -> int:
+        return self.experts if site.routed else 0
+
+    def ranks_at(self, site: Site) -> tuple[int, ...]:
+        """Ranks of the low-rank parts packed at `site`: its experts, then the always-on part if there is one."""
+        if not site.routed:
+            return (self.plain_rank or self.rank,)
+        return (self.rank,) * (self.experts + self.shared)
+
+    def shapes_at(self, site: Site, task_width: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the packed tensors of `site`; `task_width` 0 for gates without task."""
+        slots, packed, gates = len(site.slots), sum(self.ranks_at(site)), self.experts_at(site)
+        shapes = {
+            "down_gate": (slots * (packed + gates), site.in_width),
+            "up": (slots, site.width, packed),
+        }
+        if task_width and gates:
+            shapes["task_gate"] = (slots * gates, task_width)
+        return shapes
+
+    def pack(self, site: Site, down_gate: Tensor, task_gate: Tensor | None, up: Tensor) -> RoutedDelta:
+        """The packed tensors of `site` as a module that computes its delta."""
+        return RoutedDelta(
+            down_gate,
+            task_gate,
+            up,
+            experts=self.experts_at(site),
+            shared=self.shared or not site.routed,
+            routing=self.routing,
+            scale=self.scale,
+        )
+
 
 class Adapter(nn.Module):
     """Packed experts of every site, and the task table [16, C] or None.
 
-    A module, so that the host's memory manager can count, move and free it as a whole. `deltas` follow `spec.sites`.
+    A module, so that the host's memory manager can count, move and free it as a whole. `deltas` follow `sites`, which
+    are all of `spec.sites` unless this is a part of an adapter.
     """
 
     def __init__(
-        self, spec: AdapterSpec, deltas: Sequence[RoutedDelta], task_table: Tensor | None, source: str
+        self,
+        spec: AdapterSpec,
+        deltas: Sequence[RoutedDelta],
+        task_table: Tensor | None,
+        source: str,
+        sites: tuple[Site, ...] | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.source = spec, source
-        self.sites = spec.sites
+        self.sites = spec.sites if sites is None else sites
         if len(deltas) != len(self.sites):
             raise X2EditError(f"{len(deltas)} packed sites found, {len(self.sites)} expected for {spec.shape}.")
         self.deltas = nn.ModuleList(deltas)
@@ -85,6 +125,14 @@ class Adapter(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         return self.delta(0).up.dtype
+
+    def routed_part(self) -> Adapter | None:
+        """What remains once the plain sites are in the model's weights: the routed sites, on the same modules."""
+        kept = [index for index, site in enumerate(self.sites) if site.routed]
+        if len(kept) == len(self.sites):
+            return self
+        deltas, sites = [self.delta(index) for index in kept], tuple(self.sites[index] for index in kept)
+        return Adapter(self.spec, deltas, self.task_table, self.source, sites) if kept else None
 
     def task_embeddings(self, entries: Sequence[TaskChoice]) -> Tensor:
         """Rows of the task table, mixed as each entry says: [entries, C] in the table's dtype (float32 at least)."""
@@ -111,5 +159,7 @@ class Adapter(nn.Module):
             f"{spec.experts} experts of rank {spec.rank}, top {spec.top_k}" if spec.experts else f"rank {spec.rank}"
         )
         extras = ", shared expert" if spec.experts and spec.shared else ""
+        if spec.experts and not all(site.routed for site in self.sites):
+            extras += f", plain parts of rank {spec.plain_rank or spec.rank}"
         tasks = ", task-aware" if self.task_aware else ""
         return f"{spec.kind}: {routed}{extras}{tasks}; FLUX with {spec.shape}"

@@ -7,7 +7,7 @@ modules named by the site table, and that only inside the scope.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -101,21 +101,21 @@ def site_forward(original: Forward, bound: Sequence[BoundDelta]) -> Forward:
 
 def bind(
     attachment: Attachment, biases: Sequence[Tensor | None], rows: Tensor, observer: Observer | None = None
-) -> dict[str, BoundDelta]:
-    """Module path → bound experts of one attachment, for a batch whose rows use task entries `rows` [B]."""
+) -> list[BoundDelta]:
+    """Bound experts of one attachment, site by site, for a batch whose rows use task entries `rows` [B]."""
     adapter = attachment.adapter
-    return {
-        site.module: BoundDelta(adapter.delta(index), site, biases[index], rows, attachment.strength, observer)
+    return [
+        BoundDelta(adapter.delta(index), site, biases[index], rows, attachment.strength, observer)
         for index, site in enumerate(adapter.sites)
-    }
+    ]
 
 
-def site_swaps(model: nn.Module, bound: Sequence[Mapping[str, BoundDelta]]) -> list[tuple[nn.Module, Forward]]:
+def site_swaps(model: nn.Module, bound: Sequence[Sequence[BoundDelta]]) -> list[tuple[nn.Module, Forward]]:
     """(module, new forward) for every Linear of `model` that any of the bound adapters attaches to."""
     by_module: dict[str, list[BoundDelta]] = {}
     for adapter in bound:
-        for path, item in adapter.items():
-            by_module.setdefault(path, []).append(item)
+        for item in adapter:
+            by_module.setdefault(item.site.module, []).append(item)
     swaps = []
     for path, items in by_module.items():
         module = find_module(model, path)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from .adapter import Adapter
 from .errors import CheckpointError, name_some
-from .formats import own, released_x2edit
+from .formats import own, released_icedit, released_x2edit
 from .formats.files import TensorFile, save_atomically
 
-READERS = (own, released_x2edit)
+READERS = (own, released_x2edit, released_icedit)
 RELEASED_FILE = "lora.safetensors"
+ICEDIT_FILE = "pytorch_lora_weights.safetensors"
+RELEASED_FILES = (RELEASED_FILE, ICEDIT_FILE)
 
 
 def load_adapter(path: Path) -> Adapter:
@@ -18,7 +20,7 @@ def load_adapter(path: Path) -> Adapter:
 
     Raises `CheckpointError` that lists all problems of the file together; nothing in a file is ever executed.
     """
-    file = TensorFile(path / RELEASED_FILE if path.is_dir() else path)
+    file = TensorFile(path / _released_file(path) if path.is_dir() else path)
     for reader in READERS:
         if reader.recognises(file):
             return reader.read(file)
@@ -27,8 +29,8 @@ def load_adapter(path: Path) -> Adapter:
         [
             f"its {len(file.names())} tensors belong to no known adapter; the first are {name_some(sorted(file.names()))}"
         ],
-        "An X2Edit adapter (lora.safetensors) or one trained with this pack was expected; ordinary LoRA files go "
-        "through ComfyUI's own LoRA loader.",
+        "An adapter of X2Edit (lora.safetensors), of ICEdit (pytorch_lora_weights.safetensors) or one trained with this "
+        "pack was expected; ordinary LoRA files go through ComfyUI's own LoRA loader.",
     )
 
 
@@ -38,5 +40,9 @@ def save_adapter(adapter: Adapter, path: Path) -> None:
 
 
 def holds_adapter(folder: Path) -> bool:
-    """Whether a folder counts as one entry of the loader: it has the released file in it."""
-    return (folder / RELEASED_FILE).is_file()
+    """Whether a folder counts as one entry of the loader: it has a released file in it."""
+    return any((folder / name).is_file() for name in RELEASED_FILES)
+
+
+def _released_file(folder: Path) -> str:
+    return next((name for name in RELEASED_FILES if (folder / name).is_file()), RELEASED_FILE)

@@ -6,6 +6,7 @@ belong to: the released files name q, k and v apart, the host fuses them into on
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,17 +43,30 @@ class Slot:
 
 @dataclass(frozen=True)
 class Site:
-    """A Linear of the host's FLUX that experts attach to.
+    """A Linear of the host's FLUX that low-rank parts attach to; all its slots are of one width.
 
-    `side`: what the experts read: the Linear's `input`, or its `output` (serial, y + MoE(y)). `stream`: tokens that pass
-    through it: `image` = target and reference tokens, `all` = text too. Every token that passes is routed.
+    `side`: what they read: the Linear's `input`, or its `output` (serial, y + MoE(y)). `stream`: tokens that pass
+    through it: `image` = target and reference tokens, `all` = text too, `vector` = the modulation vector alone.
+    `routed`: experts chosen token by token; else one plain LoRA. `part` tells sites of the same Linear apart.
     """
 
     module: str
     side: Literal["input", "output"]
-    stream: Literal["image", "all"]
+    stream: Literal["image", "all", "vector"]
     in_width: int
     slots: tuple[Slot, ...]
+    routed: bool = True
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        """Unlike `module`, different for each site of an adapter."""
+        return f"{self.module}.{self.part}" if self.part else self.module
+
+    @property
+    def width(self) -> int:
+        """Output columns of one slot."""
+        return self.slots[0].width
 
     @property
     def starts(self) -> tuple[int, ...]:
@@ -80,7 +94,51 @@ def x2edit_sites(shape: FluxShape) -> tuple[Site, ...]:
     return tuple(sites)
 
 
-SITE_TABLES = {"x2edit": x2edit_sites}
+FILL_TOKEN_WIDTH = 384
+"""What one token of FLUX.1 Fill holds: 2 × 2 pixels of 16 noisy, 16 masked-image and 64 mask channels."""
+
+
+def icedit_sites(shape: FluxShape, routed: bool = False) -> tuple[Site, ...]:
+    """ICEdit's table: every Linear of the image stream and of the single blocks, 343 projections at FLUX's own depth.
+
+    In the MoE file (`routed`) the second MLP layer of double blocks and the output layer of single blocks hold experts,
+    57 Linears; the other 286 projections are plain in both files (upstream `train/config/moe_lora.yaml`).
+    """
+    hidden = shape.hidden
+    attention = ("attn.to_q", "attn.to_k", "attn.to_v")
+    sites = [_plain("img_in", "image", FILL_TOKEN_WIDTH, "x_embedder", hidden)]
+    for block in range(shape.double):
+        key, host = f"transformer_blocks.{block}", f"double_blocks.{block}"
+        qkv = tuple(Slot(f"{key}.{name}", index * hidden, hidden) for index, name in enumerate(attention))
+        sites += [
+            _plain(f"{host}.img_mod.lin", "vector", hidden, f"{key}.norm1.linear", 6 * hidden),
+            Site(f"{host}.img_attn.qkv", "input", "image", hidden, qkv, routed=False),
+            _plain(f"{host}.img_attn.proj", "image", hidden, f"{key}.attn.to_out.0", hidden),
+            Site(f"{host}.img_mlp.2", "input", "image", 4 * hidden, (Slot(f"{key}.ff.net.2", 0, hidden),), routed),
+        ]
+    for block in range(shape.single):
+        key, host = f"single_transformer_blocks.{block}", f"single_blocks.{block}"
+        qkv = tuple(Slot(f"{key}.{name}", index * hidden, hidden) for index, name in enumerate(attention))
+        mlp = (Slot(f"{key}.proj_mlp", 3 * hidden, 4 * hidden),)
+        sites += [
+            _plain(f"{host}.modulation.lin", "vector", hidden, f"{key}.norm.linear", 3 * hidden),
+            Site(f"{host}.linear1", "input", "all", hidden, qkv, routed=False),
+            Site(f"{host}.linear1", "input", "all", hidden, mlp, routed=False, part="mlp"),
+            Site(f"{host}.linear2", "input", "all", 5 * hidden, (Slot(f"{key}.proj_out", 0, hidden),), routed),
+        ]
+    return tuple(sites)
+
+
+def icedit_moe_sites(shape: FluxShape) -> tuple[Site, ...]:
+    """`icedit_sites` with its 57 routed Linears."""
+    return icedit_sites(shape, routed=True)
+
+
+SITE_TABLES: dict[str, Callable[[FluxShape], tuple[Site, ...]]] = {
+    "x2edit": x2edit_sites,
+    "icedit": icedit_sites,
+    "icedit_moe": icedit_moe_sites,
+}
 """Adapter kind → the function that lists its sites for a FLUX of a given shape."""
 
 
@@ -89,6 +147,10 @@ def sites_for(kind: str, shape: FluxShape) -> tuple[Site, ...]:
     if kind not in SITE_TABLES:
         raise X2EditError(f"Adapter kind {kind!r} is not known; expected one of: {', '.join(SITE_TABLES)}.")
     return SITE_TABLES[kind](shape)
+
+
+def _plain(module: str, stream: Literal["image", "vector"], in_width: int, key: str, width: int) -> Site:
+    return Site(module, "input", stream, in_width, (Slot(key, 0, width),), routed=False)
 
 
 def _slots(key: str, names: tuple[str, ...], width: int) -> tuple[Slot, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,15 @@ from comfy import model_management
 from comfy.ldm.flux.layers import DoubleStreamBlock, SingleStreamBlock
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
+from comfy.weight_adapter.lora import LoRAAdapter
+from torch import Tensor
 
 from ..adapter import Adapter
 from ..attach import Attachment
 from ..checkpoint import load_adapter
-from ..errors import ModelMismatchError, X2EditError
-from ..sites import FluxShape
+from ..errors import ModelMismatchError, X2EditError, name_some
+from ..formats.released_icedit import low_rank_parts, static_mean
+from ..sites import FluxShape, Site, Slot
 from ..tasks import Task, TaskBatch, TaskChoice
 from .notices import say_once
 from .stack import KEY, AdapterStack
@@ -30,13 +35,20 @@ class ManagedAdapter:
     adapter: Adapter
     patcher: ModelPatcher
 
+    @cached_property
+    def routed(self) -> ManagedAdapter | None:
+        """The part that stays beside the model once the plain sites are merged; None if nothing does."""
+        part = self.adapter.routed_part()
+        return self if part is self.adapter else part and manage(part)
+
 
 def manage(adapter: Adapter) -> ManagedAdapter:
     """Put `adapter` under the host's memory management."""
     patcher = ModelPatcher(
         adapter, load_device=model_management.get_torch_device(), offload_device=model_management.unet_offload_device()
     )
-    patcher.cached_patcher_init = (_reload, (adapter.source,))
+    whole = adapter.sites == adapter.spec.sites
+    patcher.cached_patcher_init = (_reload if whole else _reload_routed, (adapter.source,))
     return ManagedAdapter(adapter, patcher)
 
 
@@ -48,6 +60,13 @@ def load_managed(path: Path) -> ManagedAdapter:
 def _reload(source: str, **_: Any) -> ModelPatcher:
     """A fresh patcher with its own weights, for the host's copies on further GPUs."""
     return load_managed(Path(source)).patcher
+
+
+def _reload_routed(source: str, **_: Any) -> ModelPatcher:
+    """Likewise for the routed part alone."""
+    routed = load_managed(Path(source)).routed
+    assert routed is not None, "the part that is reloaded was there before"
+    return routed.patcher
 
 
 def attachment_for(
@@ -67,12 +86,78 @@ def attachment_for(
 def apply_adapter(model: ModelPatcher, managed: ManagedAdapter, attachment: Attachment) -> ModelPatcher:
     """A clone of `model` with the adapter applied; `model` itself at strength 0.
 
-    Raises `ModelMismatchError` when the model is no FLUX.1, or not the one that the adapter was made for.
+    An adapter that acts throughout puts its plain parts into the weights, as a LoRA loader would: the host counts them,
+    applies them to quantised weights its own way, and they cost nothing per step. One that starts later or ends
+    earlier cannot, as merged weights do not switch off. Raises `ModelMismatchError` when the model is no FLUX.1, or
+    not the one that the adapter was made for.
     """
-    flux = require_flux(model)
-    managed.adapter.require_fit(flux_shape(flux))
+    require_base(model, managed.adapter)
     if attachment.strength == 0.0:
         return model
+    if not attachment.always_on:
+        return _with_attachment(model, managed, attachment)
+    merged = _merged(model, _plain_parts(managed.adapter), attachment.strength)
+    routed = managed.routed
+    if routed is None:
+        return merged
+    return _with_attachment(merged, routed, replace(attachment, adapter=routed.adapter))
+
+
+def apply_static(model: ModelPatcher, managed: ManagedAdapter, strength: float) -> ModelPatcher:
+    """A clone of `model` with the mean of the experts merged in place of routing; `model` itself at strength 0.
+
+    Raises `X2EditError` for an adapter whose experts read outputs, which no merged weight can do.
+    """
+    require_base(model, managed.adapter)
+    if managed.adapter.task_aware or any(site.side == "output" for site in managed.adapter.sites):
+        raise X2EditError(
+            f"{managed.adapter.source} ({managed.adapter.describe()}) has no static form: its experts depend on the task "
+            "or read a layer's output. Only ICEdit adapters do; use Apply X2Edit Adapter for this one."
+        )
+    return model if strength == 0.0 else _merged(model, static_mean(managed.adapter), strength)
+
+
+def require_base(model: ModelPatcher, adapter: Adapter) -> None:
+    """Raise `ModelMismatchError` unless `adapter` was made for a model like this one."""
+    flux = require_flux(model)
+    adapter.require_fit(flux_shape(flux))
+    embedders = [site for site in adapter.sites if site.module == "img_in"]
+    if any(site.in_width != flux.in_channels for site in embedders):
+        raise ModelMismatchError(
+            f"{adapter.source} was made for FLUX.1 Fill, whose tokens are {embedders[0].in_width} wide; those of the "
+            f"connected model are {flux.in_channels} wide. Connect FLUX.1 Fill dev."
+        )
+
+
+def _plain_parts(adapter: Adapter) -> Iterable[tuple[Site, Slot, Tensor, Tensor]]:
+    """(site, slot, down, up) of the projections without experts, scaled."""
+    for index, site in enumerate(adapter.sites):
+        if not site.routed:
+            delta = adapter.delta(index)
+            for slot, (down, up) in zip(site.slots, low_rank_parts(delta), strict=True):
+                yield site, slot, down, up if delta.scale == 1.0 else up * delta.scale
+
+
+def _merged(model: ModelPatcher, parts: Iterable[tuple[Site, Slot, Tensor, Tensor]], strength: float) -> ModelPatcher:
+    """A clone of `model` with low-rank parts as the host's own weight patches; `model` itself if there are none."""
+    patches: dict[Any, LoRAAdapter] = {}
+    for site, slot, down, up in parts:
+        key = f"diffusion_model.{site.module}.weight"
+        patches[key, (0, slot.start, slot.width)] = LoRAAdapter(set(), (up.data, down.data, None, None, None, None))
+    if not patches:
+        return model
+    clone = model.clone()
+    taken = clone.add_patches(patches, strength)
+    if len(taken) != len(patches):
+        absent = sorted(key for key, _ in patches.keys() - set(taken))
+        raise ModelMismatchError(
+            f"The connected model lacks {len(absent)} weights that the adapter changes: {name_some(absent)}. Load it "
+            "with a loader that keeps ComfyUI's own FLUX layers."
+        )
+    return clone
+
+
+def _with_attachment(model: ModelPatcher, managed: ManagedAdapter, attachment: Attachment) -> ModelPatcher:
     previous = current_stack(model)
     stack = previous.plus(attachment) if previous else AdapterStack((attachment,))
     patchers = list(model.get_additional_models_with_key(KEY))
@@ -133,6 +218,8 @@ def _require_host() -> None:
         flux_model.Flux.forward: ("x", "timestep", "context", "y", "guidance", "ref_latents", "transformer_options"),
         ModelPatcher.set_additional_models: ("key", "models"),
         ModelPatcher.add_wrapper_with_key: ("wrapper_type", "key", "wrapper"),
+        ModelPatcher.add_patches: ("patches", "strength_patch"),
+        LoRAAdapter.__init__: ("loaded_keys", "weights"),
     }
     changed = [
         f"{function.__qualname__}({', '.join(missing)})"

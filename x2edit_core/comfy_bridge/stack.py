@@ -42,10 +42,13 @@ class AdapterStack:
         self._rows: dict[tuple[torch.device, tuple[int, ...]], Tensor] = {}
         self._require_equal_offsets()
 
+    @property
+    def _placing(self) -> list[Attachment]:
+        """The attachments with a say in where references stand."""
+        return [item for item in self.attachments if any(item.adapter.spec.offsets)]
+
     def _require_equal_offsets(self) -> None:
-        asked = {
-            (item.reference_offset, item.reference_offset or item.adapter.spec.offsets) for item in self.attachments
-        }
+        asked = {(item.reference_offset, item.reference_offset or item.adapter.spec.offsets) for item in self._placing}
         if len(asked) > 1:
             values = ", ".join(str(offset or "automatic") for offset, _ in sorted(asked, key=str))
             raise X2EditError(
@@ -101,7 +104,7 @@ class AdapterStack:
 
     def _bound(
         self, active: tuple[bool, ...], rows: int, chunks: int, device: torch.device
-    ) -> list[dict[str, BoundDelta]]:
+    ) -> list[list[BoundDelta]]:
         if device not in self._biases:
             self._biases[device] = [
                 [None if bias is None else bias.to(device) for bias in item.task_biases()] for item in self.attachments
@@ -123,8 +126,9 @@ class AdapterStack:
 
     def _plan(self, flux: Any, x: Tensor, ref_latents: list[Tensor], flags: tuple[bool, ...]) -> ReferencePlan:
         target_tokens = _token_count(flux, x)
-        first = self.attachments[0]
-        offset = first.reference_offset or automatic_offset(target_tokens, first.adapter.spec.offsets)
+        offset = automatic_offset(target_tokens)
+        for item in self._placing[:1]:
+            offset = item.reference_offset or automatic_offset(target_tokens, item.adapter.spec.offsets)
         grids, rank = [], 0
         for latent, is_ours in zip(ref_latents, flags, strict=True):
             rank += is_ours

@@ -1,6 +1,6 @@
 """This project's own layout: one safetensors file that says everything about itself in its metadata.
 
-Tensors: `<site module>.down_gate`, `.up`, `.task_gate` (task-aware gates only) and `task_table`. Metadata: `x2edit_format`
+Tensors: `<site name>.down_gate`, `.up`, `.task_gate` (task-aware gates only) and `task_table`. Metadata: `x2edit_format`
 and `x2edit`, a JSON object with the fields of `AdapterSpec`.
 """
 
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ..adapter import Adapter, AdapterSpec
 from ..errors import CheckpointError, X2EditError, name_some
-from ..moe import RoutedDelta
 from ..sites import FluxShape
 from ..tasks import TASK_COUNT
 from .files import TensorFile, difference, not_finite
@@ -36,7 +35,7 @@ def tensors(adapter: Adapter) -> dict[str, Tensor]:
     named: dict[str, Tensor] = {}
     for index, site in enumerate(adapter.sites):
         for name, tensor in adapter.delta(index).named_parameters():
-            named[f"{site.module}.{name}"] = tensor.detach().cpu()
+            named[f"{site.name}.{name}"] = tensor.detach().cpu()
     if adapter.task_table is not None:
         named["task_table"] = adapter.task_table.detach().cpu()
     return named
@@ -64,14 +63,8 @@ def read(file: TensorFile) -> Adapter:
     if problems:
         raise CheckpointError(source, [name_some(problems)], "The file is damaged or its training diverged.")
     deltas = [
-        RoutedDelta(
-            loaded[f"{site.module}.down_gate"],
-            loaded.get(f"{site.module}.task_gate"),
-            loaded[f"{site.module}.up"],
-            experts=spec.experts,
-            shared=spec.shared,
-            routing=spec.routing,
-            scale=spec.scale,
+        spec.pack(
+            site, loaded[f"{site.name}.down_gate"], loaded.get(f"{site.name}.task_gate"), loaded[f"{site.name}.up"]
         )
         for site in spec.sites
     ]
@@ -98,14 +91,9 @@ def _spec(file: TensorFile, source: str) -> AdapterSpec:
 
 def _shapes(spec: AdapterSpec, task_width: int) -> dict[str, tuple[int, ...]]:
     """Key → shape of everything a file of this spec holds."""
-    packed = (spec.experts + spec.shared) * spec.rank
-    shapes: dict[str, tuple[int, ...]] = {}
-    for site in spec.sites:
-        count = len(site.slots)
-        shapes[f"{site.module}.down_gate"] = (count * (packed + spec.experts), site.in_width)
-        shapes[f"{site.module}.up"] = (count, site.slots[0].width, packed)
-        if task_width:
-            shapes[f"{site.module}.task_gate"] = (count * spec.experts, task_width)
+    shapes = {
+        f"{site.name}.{name}": shape for site in spec.sites for name, shape in spec.shapes_at(site, task_width).items()
+    }
     if task_width:
         shapes["task_table"] = (TASK_COUNT, task_width)
     return shapes

@@ -144,15 +144,7 @@ def _pack(file: TensorFile, site: Site, spec: AdapterSpec, task_width: int, prob
     ups = [torch.cat([read_checked(f"{slot.key}.{name}.up.weight") for name in names], dim=1) for slot in site.slots]
     down_gate = torch.cat([*downs, *(gate[:, :hidden] for gate in gates)])
     task_gate = torch.cat([gate[:, hidden:] for gate in gates]) if task_width else None
-    return RoutedDelta(
-        down_gate,
-        task_gate,
-        torch.stack(ups),
-        experts=spec.experts,
-        shared=spec.shared,
-        routing=spec.routing,
-        scale=spec.scale,
-    )
+    return spec.pack(site, down_gate, task_gate, torch.stack(ups))
 
 
 def unpack(adapter: Adapter) -> Iterator[tuple[str, Tensor]]:

@@ -1,0 +1,287 @@
+"""ICEdit's adapters on the host's FLUX Fill: the research code's own numbers, and nothing left behind."""
+
+from __future__ import annotations
+
+import copy
+
+import comfy.lora
+import comfy.model_management
+import comfy.sd
+import folder_paths
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from .graphs import conditioning, golden_cases, relative_error, state, velocity
+
+CASES = golden_cases("icedit_moe")
+CASE = CASES[1]
+
+
+def load(path, **options):
+    """A model as the loader node makes it."""
+    with torch.inference_mode():
+        return comfy.sd.load_diffusion_model_state_dict(load_file(path), model_options=options)
+
+
+@pytest.fixture(scope="module")
+def text_to_image(pack):
+    return load(pack.core("demo").GOLDEN / "x2edit" / "flux_base_diffusers.safetensors")
+
+
+@pytest.fixture(scope="module")
+def x2edit_adapter(pack):
+    return pack.core("comfy_bridge.models").load_managed(pack.core("demo").GOLDEN / "x2edit")
+
+
+@pytest.fixture(scope="module")
+def golden_base(pack):
+    """The golden FLUX Fill through the standard loader node, which recognises diffusers names."""
+    folder = pack.core("demo").GOLDEN / "icedit_moe"
+    folder_paths.add_model_folder_path("diffusion_models", str(folder))
+    return pack.run("UNETLoader", unet_name="flux_fill_base_diffusers.safetensors", weight_dtype="default")[0]
+
+
+@pytest.fixture(scope="module")
+def adapter_file(pack):
+    return pack.core("demo").GOLDEN / "icedit_moe" / "pytorch_lora_weights.safetensors"
+
+
+@pytest.fixture(scope="module")
+def adapter(pack, adapter_file):
+    return pack.core("comfy_bridge.models").load_managed(adapter_file)
+
+
+@pytest.fixture(scope="module")
+def plain_file(adapter_file, tmp_path_factory):
+    """The plain layout: as the golden file, with its first expert in the place of the experts."""
+    tensors = {
+        key.replace(".expert_0", ""): tensor
+        for key, tensor in load_file(adapter_file).items()
+        if "lora_route" not in key and ("expert" not in key or ".expert_0" in key)
+    }
+    path = tmp_path_factory.mktemp("plain") / "pytorch_lora_weights.safetensors"
+    save_file(tensors, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def plain(pack, plain_file):
+    return pack.core("comfy_bridge.models").load_managed(plain_file)
+
+
+def positive(model, case):
+    """Conditioning with the recorded 80 channels given as the host takes them: an image latent and a pixel mask."""
+    tensors = case["tensors"]
+    ((context, options),) = conditioning(tensors["context"], tensors["pooled"], case["guidance"])
+    image, mask = tensors["concat"].split((16, 64), dim=1)
+    batch, _, height, width = mask.shape
+    pixels = mask.view(batch, 8, 8, height, width).permute(0, 3, 1, 4, 2).reshape(batch, 1, height * 8, width * 8)
+    latent = model.model.process_latent_out(image)
+    return [[context, {**options, "concat_latent_image": latent, "concat_mask": pixels}]]
+
+
+def run(model, case=CASE):
+    return velocity(model, positive(model, case), case["tensors"]["noise"], case["t"])
+
+
+def apply(pack, model, adapter, **inputs):
+    return pack.run("X2EditApply", model=model, adapter=adapter, **inputs)[0]
+
+
+@pytest.mark.parametrize("case", CASES, ids=["one", "batch"])
+def test_routed_adapter_matches_the_research_code(pack, golden_base, adapter, case):
+    assert relative_error(run(apply(pack, golden_base, adapter), case), case["tensors"]["out"]) <= 1e-5
+    assert relative_error(run(golden_base, case), case["tensors"]["out"]) > 1e-3, "the case tells it from the base"
+
+
+def test_embedded_entry_fits_the_embedded_base(pack):
+    (adapter,) = pack.run("X2EditAdapterLoader", adapter_name="embedded: icedit")
+    assert adapter.adapter.spec.kind == "icedit_moe"
+    model = load(pack.core("demo").BASES["fill"])
+    pack.core("comfy_bridge.models").require_base(model, adapter.adapter)
+
+
+def test_attached_by_scope_it_is_the_same(pack, golden_base, adapter, plain):
+    """A range that leaves out only the very end cannot be merged; within it both forms agree."""
+    for each in (adapter, plain):
+        merged, scoped = apply(pack, golden_base, each), apply(pack, golden_base, each, end_percent=0.999)
+        assert len(scoped.patches) == len(golden_base.patches) == 0 < len(merged.patches)
+        assert relative_error(run(scoped), run(merged)) < 1e-5
+
+
+def test_outside_its_range_nothing_acts(pack, golden_base, adapter, plain):
+    for each in (adapter, plain):
+        late = apply(pack, golden_base, each, start_percent=0.9, strength=1.0)
+        assert torch.equal(run(late), run(golden_base)), "the case lies before that"
+        assert not torch.equal(run(late, {**CASE, "t": 0.1}), run(golden_base, {**CASE, "t": 0.1}))
+
+
+def test_strength_zero_is_the_base_bit_for_bit(pack, golden_base, adapter, plain):
+    expected = run(golden_base)
+    for each in (adapter, plain):
+        assert torch.equal(run(apply(pack, golden_base, each, strength=0.0)), expected)
+
+
+def test_strength_scales_routed_and_plain_parts_alike(pack, golden_base, adapter):
+    """Half the strength equals an adapter whose every up-projection is halved."""
+    halved = copy.deepcopy(adapter.adapter)
+    with torch.no_grad():
+        for delta in halved.deltas:
+            delta.up.mul_(0.5)
+    managed = pack.core("comfy_bridge.models").manage(halved)
+    found = run(apply(pack, golden_base, adapter, strength=0.5))
+    assert relative_error(found, run(apply(pack, golden_base, managed))) < 1e-6
+    assert relative_error(found, run(apply(pack, golden_base, adapter))) > 1e-4
+
+
+def test_the_plain_file_equals_the_hosts_own_lora_loader(pack, golden_base, plain, plain_file):
+    folder_paths.add_model_folder_path("loras", str(plain_file.parent))
+    (expected,) = pack.run("LoraLoaderModelOnly", model=golden_base, lora_name=plain_file.name, strength_model=0.7)
+    found = apply(pack, golden_base, plain, strength=0.7)
+    assert set(found.patches) == set(expected.patches)
+    assert plain.routed is None and not found.wrappers, "nothing is left to do while sampling"
+    assert torch.equal(run(found), run(expected))
+
+
+def test_undone_after_use(pack, golden_base, adapter):
+    golden_base.detach()
+    alone, before = run(golden_base), state(golden_base.model)
+    for inputs in ({}, {"end_percent": 0.9}):
+        model = apply(pack, golden_base, adapter, **inputs)
+        assert not torch.equal(run(model), alone)
+        model.detach()
+        after = state(golden_base.model)
+        assert after["forward"] == before["forward"]
+        assert all(torch.equal(after["value"][name], value) for name, value in before["value"].items())
+        assert torch.equal(run(golden_base), alone)
+
+
+def test_the_host_counts_only_what_is_not_merged(pack, golden_base, adapter):
+    run(apply(pack, golden_base, adapter))
+    managed = [entry.model for entry in comfy.model_management.current_loaded_models if entry.model is not None]
+    (patcher,) = [entry for entry in managed if entry.model is adapter.routed.adapter]
+    whole = sum(tensor.nbytes for tensor in adapter.adapter.parameters())
+    assert patcher.model_size() < whole
+    assert {site.module.split(".", 2)[2] for site in patcher.model.sites} == {"img_mlp.2", "linear2"}
+
+
+def naive_static(adapter_file, strength=1.0):
+    """Module key → delta weight: each plain product, and the average of the experts' products."""
+    tensors = {key.removeprefix("transformer."): t.float() for key, t in load_file(adapter_file).items()}
+    modules = {key.split(".lora_")[0] for key in tensors}
+    deltas = {}
+    for module in modules:
+        experts = [f".expert_{index}" for index in range(4)] if f"{module}.lora_route.weight" in tensors else [""]
+        products = [
+            tensors[f"{module}.lora_B{name}.weight"] @ tensors[f"{module}.lora_A{name}.weight"] for name in experts
+        ]
+        deltas[module] = strength * sum(products) / len(products)
+    return deltas
+
+
+def test_static_fallback_is_the_exact_mean_of_the_experts(pack, golden_base, adapter, adapter_file):
+    (model,) = pack.run("ICEditStaticFallback", model=golden_base, adapter=adapter, strength=0.6)
+    assert not model.wrappers and not model.get_additional_models()
+    key_map = comfy.lora.model_lora_keys_unet(golden_base.model, {})
+    expected = golden_base.clone()
+    deltas = naive_static(adapter_file)
+    patches = {key_map[f"transformer.{module}"]: ("diff", (delta,)) for module, delta in deltas.items()}
+    assert len(expected.add_patches(patches, 0.6)) == len(patches)
+    assert relative_error(run(model), run(expected)) < 1e-5
+    assert relative_error(run(model), run(apply(pack, golden_base, adapter, strength=0.6))) > 1e-4, "not the same thing"
+    (same,) = pack.run("ICEditStaticFallback", model=golden_base, adapter=adapter, strength=0.0)
+    assert same is golden_base
+
+
+def test_static_fallback_refuses_what_has_no_static_form(pack, text_to_image, x2edit_adapter):
+    with pytest.raises(ValueError, match="no static form"):
+        pack.run("ICEditStaticFallback", model=text_to_image, adapter=x2edit_adapter)
+
+
+def test_a_base_that_is_not_fill_is_refused(pack, text_to_image, adapter):
+    with pytest.raises(ValueError, match=r"FLUX.1 Fill.*384.*64"):
+        apply(pack, text_to_image, adapter)
+
+
+class FusedTransformer(torch.nn.Module):
+    """What a loader that fuses a whole model into its own kernels hands over."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = torch.nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize("node", ["X2EditApply", "ICEditStaticFallback"])
+def test_a_fused_model_is_refused_by_name(pack, golden_base, adapter, node):
+    fused = golden_base.clone()
+    fused.add_object_patch("diffusion_model", FusedTransformer())
+    with pytest.raises(ValueError, match=r"FusedTransformer.*[Ff]used"):
+        pack.run(node, model=fused, adapter=adapter)
+
+
+def test_stacks_with_a_lora_in_either_order(pack, golden_base, adapter, tmp_path):
+    """A community-format LoRA over a plain and over a routed site, merged by the host."""
+    modules = dict(golden_base.model.diffusion_model.named_modules())
+    tensors, deltas = {}, {}
+    for path in ("double_blocks.0.img_attn.qkv", "single_blocks.1.linear2"):
+        out_width, in_width = modules[path].weight.shape
+        down, up = torch.randn(4, in_width) / in_width**0.5, torch.randn(out_width, 4) / 8
+        tensors[f"diffusion_model.{path}.lora_A.weight"], tensors[f"diffusion_model.{path}.lora_B.weight"] = down, up
+        deltas[f"diffusion_model.{path}.weight"] = ("diff", (up @ down,))
+    save_file(tensors, tmp_path / "community.safetensors")
+    folder_paths.add_model_folder_path("loras", str(tmp_path))
+
+    def lora(model):
+        return pack.run("LoraLoaderModelOnly", model=model, lora_name="community.safetensors", strength_model=1.0)[0]
+
+    by_hand = golden_base.clone()
+    by_hand.add_patches(deltas)
+    expected = run(apply(pack, by_hand, adapter))
+    for _ in range(2):
+        assert relative_error(run(apply(pack, lora(golden_base), adapter)), expected) < 1e-5
+        assert relative_error(run(lora(apply(pack, golden_base, adapter))), expected) < 1e-5
+    assert relative_error(run(apply(pack, golden_base, adapter)), expected) > 1e-3
+
+
+def test_stacks_with_an_x2edit_adapter_whatever_its_offset(pack, golden_base, adapter, x2edit_adapter):
+    """X2Edit's experts fit FLUX Fill too; its reference offset is no business of ICEdit's."""
+    (task,) = pack.run("X2EditTask", task="style")
+    kinds = {"end_percent": 0.999}
+
+    def x2edit(model):
+        return apply(pack, model, x2edit_adapter, task=task, reference_offset=32, **kinds)
+
+    one = run(apply(pack, x2edit(golden_base), adapter, **kinds))
+    two = run(x2edit(apply(pack, golden_base, adapter, **kinds)))
+    assert relative_error(one, two) < 1e-5
+    assert relative_error(one, run(x2edit(golden_base))) > 1e-3
+    assert relative_error(one, run(apply(pack, golden_base, adapter))) > 1e-3
+
+
+def test_applied_twice_is_its_strengths_sum(pack, golden_base, adapter):
+    split = apply(pack, apply(pack, golden_base, adapter, strength=0.25), adapter, strength=0.75)
+    assert relative_error(run(split), run(apply(pack, golden_base, adapter))) < 1e-5
+
+
+def test_both_halves_of_guidance_are_routed(pack, golden_base, adapter):
+    model = apply(pack, golden_base, adapter)
+    conds, noise = positive(model, CASE), CASE["tensors"]["noise"]
+    other = [[torch.roll(conds[0][0], 1, 0), conds[0][1]]]
+    together = velocity(model, conds, noise, 0.6, other, cfg=2.0)
+    one, two = (velocity(model, each, noise, 0.6) for each in (conds, other))
+    assert relative_error(together, two + 2.0 * (one - two)) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn])
+def test_low_precision_bases(pack, golden_base, adapter, dtype):
+    """The patched quantised base stays as close to the exact result as the quantised base alone does to its own."""
+    low = load(pack.core("demo").GOLDEN / "icedit_moe" / "flux_fill_base_diffusers.safetensors", dtype=dtype)
+    assert low.model.diffusion_model.double_blocks[0].img_attn.qkv.weight.dtype == dtype
+    low.set_model_compute_dtype(torch.bfloat16)
+    rounding = relative_error(run(low), run(golden_base))
+    expected = run(apply(pack, golden_base, adapter))
+    found = run(apply(pack, low, adapter))
+    assert relative_error(found, expected) < 1.5 * rounding
+    if dtype == torch.bfloat16:
+        assert relative_error(found, expected) < 0.5 * relative_error(run(low), expected)
