@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One entry point for everything around the code: host | demo | test | serve | bench | graph.
+"""One entry point for everything around the code: host | demo | test | serve | bench | graph | record.
 
 Needs only Python 3.10 or newer; installs the pinned ComfyUI into a cache folder on first use. Written for Linux,
 macOS and Windows; run so far on Linux only. COMFYUI_PATH and COMFYUI_PYTHON make every command use a ComfyUI of your
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import bench
-from devkit import bundle, pins, testing
+from devkit import bundle, pins, records, testing
 from devkit.demo import DEFAULT_WORKFLOW, run_demo
 from devkit.graph import to_api
 from devkit.host import DevError, find_host, log
@@ -72,6 +72,12 @@ def _graph(args: argparse.Namespace) -> int:
     return 0
 
 
+def _record(args: argparse.Namespace) -> int:
+    with Server(find_host(args.host)) as server:
+        print(*records.write(server, accept_breaking=args.accept_breaking), sep="\n")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -119,6 +125,9 @@ def _parser() -> argparse.ArgumentParser:
     graph = command("graph", _graph, "print a saved workflow in the API form")
     graph.add_argument("workflow", type=Path)
     graph.add_argument("--demo-models", action="store_true", help="with the embedded models in place of the loaders")
+
+    record = command("record", _record, "record the nodes' schemas: the public contract and the English locale")
+    record.add_argument("--accept-breaking", action="store_true", help="even what breaks saved graphs")
     return parser
 
 
