@@ -19,6 +19,11 @@ REPLACEMENTS: dict[str, tuple[int | str, ...]] = {
     "LoraLoaderModelOnly": ("model",),
     "LoraLoader": ("model", "clip"),
 }
+# Nodes that need real weights throughout: the node to run instead, and which of their inputs it takes under which name.
+STAND_INS: dict[str, tuple[str, dict[str, str]]] = {
+    "X2EditTextEncode": ("CLIPTextEncode", {"clip": "clip", "text": "instruction"}),
+}
+_UNUSED = {"X2EditAlignNetLoader"}
 # Inputs that take another value with the miniature: its adapters, and pictures of the size that it was made for.
 SETTINGS = {"X2EditReference": {"size": "keep", "width": 0, "height": 0}}
 _ADAPTERS = {"x2edit": "embedded: x2edit", "icedit": "embedded: icedit"}
@@ -31,7 +36,7 @@ def with_demo_models(prompt: Prompt) -> Prompt:
     A model file with "fill" in its name becomes the Fill base. Text encoders and autoencoders take the base of the
     graph's first model.
     """
-    prompt = copy.deepcopy(prompt)
+    prompt = {key: _stand_in(node) for key, node in prompt.items() if node["class_type"] not in _UNUSED}
     bases = {key: _base(node) for key, node in prompt.items() if _is_model(node)}
     shared = next(iter(bases.values()), "x2edit")
     loaders = {key: node for key, node in prompt.items() if node["class_type"] in REPLACEMENTS}
@@ -62,6 +67,14 @@ def with_picture(prompt: Prompt, name: str) -> Prompt:
         if node["class_type"] == "LoadImage":
             node["inputs"]["image"] = name
     return prompt
+
+
+def _stand_in(node: dict[str, Any]) -> dict[str, Any]:
+    """A copy of the node, or the one that runs in its place."""
+    if node["class_type"] not in STAND_INS:
+        return copy.deepcopy(node)
+    name, inputs = STAND_INS[node["class_type"]]
+    return {**node, "class_type": name, "inputs": {mine: node["inputs"][theirs] for mine, theirs in inputs.items()}}
 
 
 def _is_model(node: dict[str, Any]) -> bool:
