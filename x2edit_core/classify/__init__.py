@@ -9,15 +9,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from ..errors import X2EditError
+from ..tasks import Task
 from .answer import Classification, ask
+from .language import UNKNOWN
 from .rules import Reading, read
 
 if TYPE_CHECKING:
     from ..chat import Chat
-
-from ..errors import X2EditError
-from ..tasks import Task
-from .language import UNKNOWN
 
 __all__ = ["Classification", "Reading", "classify", "read", "without_trigger_words"]
 

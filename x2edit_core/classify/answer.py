@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..chat import Message
 from ..errors import X2EditError
 from ..tasks import TASK_NAMES, Task
 
 if TYPE_CHECKING:
-    from ..chat import Chat, Message
+    from ..chat import Chat
 
 REPLY_TOKENS = 512  # room for a short thought before the label; the label itself needs three
 RAW_SHOWN = 600  # characters of a raw reply kept in the report
@@ -62,22 +63,17 @@ def question(instruction: str) -> str:
 
 
 def ask(instruction: str, chat: Chat, image: Any = None) -> Classification:
-    """The model's task. Raises `X2EditError` (`ChatError`) when the backend fails.
+    """The model's task. Raises `X2EditError` (`ChatError`) when the backend fails; a blind model is not shown `image`.
 
     Where the backend can score, the sixteen names are compared by the log-probability of each as the whole reply:
     deterministic, and an answer outside the list is impossible. Elsewhere the reply is generated and parsed strictly.
     """
-    messages = _messages(instruction, image)
+    shown = () if image is None or not chat.vision else (image,)
+    messages = [Message(role="user", text=question(instruction), images=shown)]
     scores = chat.score(messages, TASK_NAMES)
     if scores is None:
         return parse_reply(chat.generate(messages, max_tokens=REPLY_TOKENS), chat.name)
     return _from_scores(scores, chat.name)
-
-
-def _messages(instruction: str, image: Any) -> Sequence[Message]:
-    from ..chat import Message
-
-    return [Message(role="user", text=question(instruction), images=() if image is None else (image,))]
 
 
 def _from_scores(scores: Sequence[float], name: str) -> Classification:

@@ -36,7 +36,8 @@ RESULT = {
 }
 
 
-_ANIMALS = tuple(word for word in LEXICON["animal"])
+_SCENERY = ("墙", "景色", "风景", "景物", "天空")
+_BODY_COLOUR = re.compile(r"眼睛|瞳孔|头发|嘴唇|皮肤|指甲|眉毛")
 
 
 def by_tag(phrase: str, table: dict[str, tuple[Task, float]], why: str) -> list[Evidence]:
@@ -50,43 +51,50 @@ def read_pair(source: str, result: str, clause: str, swap: bool) -> list[Evidenc
     source, result = trim(source), re.sub(r"^得(?:特别|非常|更加?|很)?", "", trim(result))
     if "quoted" in source or result.startswith("quoted"):
         return [Evidence(Task.TEXT, 4.5, clause)]
-    tags = head_tags(source)
-    if any(word in source for word in ("后面的", "背后的", "身后的")) and (
-        tags & {"place", "background"}
-        or contains(result, "place")
-        or source.endswith(("墙", "景色", "风景", "景物", "天空"))
-    ):
-        return [Evidence(Task.BACKGROUND, 6, clause)]
-    if (
-        re.match(r"^背景(?:中|里|上)", source)
-        and not tags & {"person", "animal", "text"}
-        and not head_tags(result) & {"colour"}
-    ):
-        return [Evidence(Task.BACKGROUND, 6, clause)]
-    if (
-        "colour_noun" in tags
-        and re.search(r"眼睛|瞳孔|头发|嘴唇|皮肤|指甲|眉毛", source)
-        and not contains(source, "animal")
-    ):
-        return [Evidence(Task.PORTRAIT, 8, clause)]
-    if tags & {"background"} and head_tags(result) & {"season_time"}:
-        return [Evidence(Task.TONE, 6, clause)]
-    if head_tags(result) & {"background"} and not tags & {"background"}:
-        return [Evidence(Task.BACKGROUND, 4.5, clause)]
+    tags, result_tags = head_tags(source), head_tags(result)
+    special = _read_scenery(source, result, tags, result_tags) or _read_body(source, result, tags, result_tags)
+    if special:
+        return [Evidence(*special, clause)]
     if source.isdigit():
         return [Evidence(Task.TEXT, 5, clause)]
-    if "face" in tags and head_tags(result) & {"colour"} and any(word in source for word in _ANIMALS):
-        return [Evidence(Task.COLOR, 8, clause)]
-    if trim(source).endswith(("头", "脸", "身体", "身子")) and re.match(r"(?:左|右|前|后|上|下|另)", result):
-        return [Evidence(Task.ACTION, 5, clause)]
-    if not source or "image" in tags or source in {"照片背景"}:
+    if not source or "image" in tags:
         return read_whole(result, old, clause)
-    if tags & {"face", "emotion", "pose"} and (head_tags(result) & {"emotion", "pose"} or ANY_MOTION.search(result)):
-        return [Evidence(Task.ACTION, 6.5, clause)]
     found = [Evidence(task, weight, clause) for tag, (task, weight) in CHANGED.items() if tag in tags]
     if "tone" in tags and not (head_tags(result) & {"tone", "style", "colour", "vague", "quality"}):
         found = [Evidence(Task.TONE, 4, clause)] if contains(result, "tone") else []
     return found or _object(source, result, clause, swap)
+
+
+def _read_scenery(
+    source: str, result: str, tags: frozenset[str], result_tags: frozenset[str]
+) -> tuple[Task, float] | None:
+    """What stands behind the subject, by whatever name."""
+    behind = any(word in source for word in ("后面的", "背后的", "身后的"))
+    if behind and (tags & {"place", "background"} or contains(result, "place") or source.endswith(_SCENERY)):
+        return Task.BACKGROUND, 6
+    within = re.match(r"^背景(?:中|里|上)", source) and not tags & {"person", "animal", "text"}
+    if within and "colour" not in result_tags:
+        return Task.BACKGROUND, 6
+    if "background" in tags and "season_time" in result_tags:
+        return Task.TONE, 6
+    if "background" in result_tags and "background" not in tags:
+        return Task.BACKGROUND, 4.5
+    return None
+
+
+def _read_body(
+    source: str, result: str, tags: frozenset[str], result_tags: frozenset[str]
+) -> tuple[Task, float] | None:
+    """Hair, eyes and faces: a new colour is retouching, except on animals; a new expression is action."""
+    if "colour_noun" in tags and _BODY_COLOUR.search(source) and not contains(source, "animal"):
+        return Task.PORTRAIT, 8
+    if "face" in tags and "colour" in result_tags and any(word in source for word in LEXICON["animal"]):
+        return Task.COLOR, 8
+    if source.endswith(("头", "脸", "身体", "身子")) and re.match(r"(?:左|右|前|后|上|下|另)", result):
+        return Task.ACTION, 5
+    if tags & {"face", "emotion", "pose"} and (result_tags & {"emotion", "pose"} or ANY_MOTION.search(result)):
+        return Task.ACTION, 6.5
+    return None
 
 
 def _without_origin(source: str) -> tuple[str, str]:

@@ -124,39 +124,39 @@ def _by_modifiers(result: Phrase, why: str) -> list[Evidence]:
 def _become_object(verb: str, source: Phrase, result: Phrase, why: str) -> list[Evidence]:
     if result.units and result.units[0].text == "be":
         result = Phrase(result.units[1:])
-    head, same = result.head, _same_thing(source, result)
+    head = result.head
     if not result.core:
         return []
-    if {"set", "placed", "located"} & {unit.text for unit in result.units[:2]} and result.all_tags & {
-        "place",
-        "background",
-    }:
+    placed = {"set", "placed", "located"} & {unit.text for unit in result.units[:2]}
+    if placed and result.all_tags & {"place", "background"}:
         return [Evidence(Task.BACKGROUND, 5, why)]
-    if "background" in head.tags or ("background" in result.all_tags and head.tags & {"place"}) or head.text == "scene":
+    if "background" in head.tags or ("background" in result.all_tags and "place" in head.tags) or head.text == "scene":
         return [Evidence(Task.BACKGROUND, 4, why), Evidence(Task.REPLACE, 2, why)]
-    colours, materials = "colour" in head.tags, "material" in head.tags
-    fruit = "fruit_colour" in head.tags and (result.indefinite or verb in REPLACE_VERBS)
     if "material" in head.tags and "material" in source.head.tags and not result.indefinite:
         return [Evidence(Task.MATERIAL, 7, why)]
-    if same and head.text in {"eyes", "eye", "lips", "nails"}:
-        return [Evidence(Task.PORTRAIT, 5, why)]
-    if same:
+    if _same_thing(source, result):
+        if head.text in {"eyes", "eye", "lips", "nails"}:
+            return [Evidence(Task.PORTRAIT, 5, why)]
         return [*read_attribute(result.modifiers, why), Evidence(Task.REPLACE, 1.5, why)]
-    if colours and materials and not fruit:
-        return colour_or_material(source, result, why)
-    if colours and not fruit and not result.indefinite:
-        return [Evidence(Task.COLOR, 5, why)]
-    if (
-        colours
-        and not fruit
-        and ((len(result.core) > 1 and result.core[-2].tags & {"shade", "colour"}) or verb in {"paint", "dye"})
-    ):
-        return [Evidence(Task.COLOR, 5, why)]
+    return _become_attribute(verb, source, result, why) or _become_thing(verb, source, result, why)
+
+
+def _become_attribute(verb: str, source: Phrase, result: Phrase, why: str) -> list[Evidence]:
+    """A colour or a material as the result; "an orange" and "a lime" are fruit."""
+    head = result.head
+    fruit = "fruit_colour" in head.tags and (result.indefinite or verb in REPLACE_VERBS)
+    if "colour" in head.tags and not fruit:
+        if "material" in head.tags:
+            return colour_or_material(source, result, why)
+        shaded = len(result.core) > 1 and result.core[-2].tags & {"shade", "colour"}
+        if not result.indefinite or shaded or verb in {"paint", "dye"}:
+            return [Evidence(Task.COLOR, 5, why)]
     if "colour_noun" in head.tags:
         return [Evidence(Task.COLOR, 5, why)]
-    if "material_noun" in head.tags or (materials and not result.indefinite and result.units[0].text != "the"):
-        return [Evidence(Task.MATERIAL, 5 if verb not in REPLACE_VERBS else 3, why), Evidence(Task.REPLACE, 2, why)]
-    return _become_thing(verb, source, result, why)
+    bare = "material" in head.tags and not result.indefinite and result.units[0].text != "the"
+    if "material_noun" in head.tags or bare:
+        return [Evidence(Task.MATERIAL, 3 if verb in REPLACE_VERBS else 5, why), Evidence(Task.REPLACE, 2, why)]
+    return []
 
 
 def _become_thing(verb: str, source: Phrase, result: Phrase, why: str) -> list[Evidence]:

@@ -293,7 +293,7 @@ _FRAMES: tuple[tuple[frozenset[str], Frame], ...] = (
     (frozenset({"get", "have", "let", "ask"}), read_making),
     (CHANGE_VERBS, read_change),
     (ADD_VERBS, read_addition),
-    (frozenset({"draw", "sketch", "paint_on"}), read_addition),
+    (frozenset({"draw", "sketch"}), read_addition),
 )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def read_removal(verb: str, rest: tuple[Unit, ...]) -> list[Evidence]:
     found += by_tag(head, why, {"text": (Task.TEXT, 4), "low_level": (Task.LOW_LEVEL, 4), "face": (Task.PORTRAIT, 4)})
     if "background" in head.tags:
         found.append(Evidence(Task.BACKGROUND, 5, why))
-    if head.text in {"tattoo", "tattoos", "waist", "text on"}:
+    if head.text in {"tattoo", "tattoos", "waist"}:
         found.append(Evidence(Task.REMOVE, 2, why))
     if head.text in _FLAWS and target.all_tags & {"face", "body"}:
         return [Evidence(Task.PORTRAIT, 7, why)]

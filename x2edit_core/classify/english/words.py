@@ -167,7 +167,7 @@ _WORDS: dict[str, str] = {
         frog lizard dragon unicorn panda koala kangaroo giraffe zebra squirrel mouse rat hamster hedgehog butterfly
         bee camel donkey crocodile cheetah leopard gorilla seal otter pony foal calf lamb cub chick pigeon crow""",
     "image": """image photo picture photograph pic pics scene shot snapshot everything it this frame whole_thing
-        composition pixels screenshot overall visual visuals view_not whole_image entire_image photos portrait img
+        composition pixels screenshot overall visual visuals whole_image entire_image photos portrait img
         whole_picture entire_picture whole_scene entire_scene whole_photo entire_photo input thing one all_of_it
         landscape this_one stuff""",
     "camera_noun": """camera angle viewpoint perspective view vantage point_of_view pov viewing_angle camera_angle

@@ -1,0 +1,88 @@
+"""What the instruction asks for, found from its wording or by a language model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..x2edit_core.chat import Chat as ChatModel
+from ..x2edit_core.classify import classify
+from ..x2edit_core.comfy_bridge.node_text import show_on_node
+from ..x2edit_core.comfy_bridge.notices import say_once
+from ..x2edit_core.tasks import TaskChoice
+from .types import Chat, Task
+
+
+class X2EditClassify(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="X2EditClassify",
+            display_name="X2Edit Classify Instruction",
+            category="X2Edit",
+            description="Finds which of the sixteen tasks an instruction asks for. Without a language model it reads English "
+            "and Chinese wording by rules; whatever stays unclear becomes `other`, and the node says so.",
+            search_aliases=["x2edit classifier", "intent", "detect task", "auto task", "edit type"],
+            inputs=[
+                io.String.Input("instruction", multiline=True, tooltip="What to change, in English or Chinese."),
+                Chat.Input(
+                    "chat",
+                    optional=True,
+                    tooltip="A language model to ask instead of the rules. If it fails, the rules answer and the node says so.",
+                ),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The picture to edit, shown to models that can see. The rules do not look at it.",
+                ),
+                io.Float.Input(
+                    "minimum_confidence",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="A less certain answer becomes `other`, with a warning. 0 always takes the best guess.",
+                ),
+                io.String.Input(
+                    "trigger_words",
+                    default="",
+                    optional=True,
+                    tooltip="Trigger words of style LoRAs in the instruction, comma-separated. The classifier never sees them.",
+                ),
+            ],
+            outputs=[
+                Task.Output("task", display_name="task", tooltip="Connect to Apply X2Edit Adapter."),
+                io.String.Output("name", display_name="name", tooltip="The task's English name."),
+                io.Float.Output(
+                    "confidence", display_name="confidence", tooltip="How certain the answer is, from 0 to 1."
+                ),
+                io.String.Output(
+                    "report", display_name="report", tooltip="The reasons, or the language model's raw reply."
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        instruction: str,
+        chat: ChatModel | None = None,
+        image: Any = None,
+        minimum_confidence: float = 0.5,
+        trigger_words: str = "",
+    ) -> io.NodeOutput:
+        picture = None if image is None else image[0, :, :, :3]
+        found = classify(instruction, chat, picture, minimum_confidence, trigger_words)
+        shown = f"{found.task.english} ({found.confidence:.2f})"
+        if found.warning:
+            say_once(f"classify: {instruction}: {found.warning}", f"Classifier: {found.warning}")
+            shown = f"{shown}\n{found.warning}"
+        show_on_node(shown, cls.hidden.unique_id)
+        name = found.task.english
+        return io.NodeOutput(TaskChoice(found.task), name, found.confidence, found.report, ui=ui.PreviewText(shown))
+
+
+NODES = [X2EditClassify]
