@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
+from ..x2edit_core.comfy_bridge.node_text import show_on_node
 from ..x2edit_core.comfy_bridge.routing import PROJECTIONS, watch_routing
 from ..x2edit_core.routing_map import describe_routing, draw_routing
 
@@ -40,6 +41,7 @@ class X2EditRoutingMap(io.ComfyNode):
                     "projection", options=list(PROJECTIONS), tooltip="Whose gate: each projection has its own."
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="The map, with a legend of expert numbers."),
                 io.String.Output("report", display_name="report", tooltip="Usage of each expert in figures."),
@@ -61,7 +63,8 @@ class X2EditRoutingMap(io.ComfyNode):
         maps = [np.asarray(draw_routing(gate, routing.grids)) for gate in routing.gate]
         image = torch.from_numpy(np.stack(maps)).float() / 255.0
         report = describe_routing(routing.gate.flatten(0, 1), routing.place)
-        return io.NodeOutput(image, report, ui=ui.PreviewText(report))
+        show_on_node(report, cls.hidden.unique_id)
+        return io.NodeOutput(image, report)
 
 
 NODES = [X2EditRoutingMap]
