@@ -1,0 +1,174 @@
+"""From a configuration to a run: the host's loaders for models, ours for the embedded ones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import comfy.ldm.flux.model
+import comfy.model_management
+import comfy.ops
+import comfy.sd
+import torch
+from torch import Tensor, nn
+
+from ..adapter import Adapter
+from ..checkpoint import save_adapter
+from ..demo import AUTOENCODER, BASES
+from ..demo.text import TextConfig
+from ..errors import X2EditError
+from ..formats.files import save_atomically
+from ..train.adapters import new_adapter, spec_for
+from ..train.batches import Batches, Ranks, generator
+from ..train.config import FluxConfig, TrainConfig
+from ..train.embedded import EmbeddedPictures, EmbeddedText
+from ..train.forms import form_of
+from ..train.loop import Parts
+from ..train.samples import TextEncoder
+from ..train.scene_data import scene_pools
+from .demo import TEXT_SEED
+from .models import flux_shape
+from .training import PassSettings, TrainableFlux
+
+logger = logging.getLogger(__name__)
+RESULT = "adapter.safetensors"
+BASE_RESULT, TEXT_RESULT = "base.safetensors", "text.safetensors"
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+Poll = Callable[[int, int], None]
+
+
+def assemble(config: TrainConfig, ranks: Ranks | None = None, poll: Poll = lambda done, total: None) -> Parts:
+    """All parts of the run that `config` describes; `poll` is told of data being prepared and may raise to stop."""
+    ranks = ranks or Ranks()
+    device = torch.device(config.device) if config.device else comfy.model_management.get_torch_device()
+    with torch.inference_mode(False):
+        make = _base_parts if config.kind == "base" else _adapter_parts
+        return make(config, ranks, device, poll)
+
+
+def _base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: Poll) -> Parts:
+    """A whole small FLUX from nothing, or from an earlier one."""
+    flux = new_flux(config.flux, config.seed).to(device)
+    path = Path(config.model.base) if config.model.base else None
+    if path:
+        flux.load_state_dict(_tensors(path))
+    widths = TextConfig(config.flux.context, config.flux.pooled)
+    beside = path.with_name(TEXT_RESULT) if path else None
+    text = EmbeddedText.of(beside if beside and beside.exists() else None, widths, config.seed).to(device)
+    text.requires_grad_(config.model.train_text)
+    weights = nn.ModuleDict({"flux": flux, "text": text})
+    dtype = _DTYPES[config.model.precision]
+    settings = _settings(config, dtype, autocast=dtype != torch.float32)
+
+    def export(folder: Path, step: int) -> Path:
+        notes = {"steps": str(step)}
+        half = {name: tensor.detach().to("cpu", torch.bfloat16) for name, tensor in flux.state_dict().items()}
+        save_atomically(half, folder / BASE_RESULT, {"kind": "x2edit demo base", **notes})
+        save_atomically(_half(text.encoder), folder / TEXT_RESULT, {"kind": "x2edit demo text encoder", **notes})
+        return folder / BASE_RESULT
+
+    model = TrainableFlux(flux, None, settings)
+    batches = _batches(config, ranks, device, poll)
+    return Parts(model, weights, text, batches, export, ranks, dtype, settings.autocast)
+
+
+def _adapter_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: Poll) -> Parts:
+    """An adapter on a base that stays as it is."""
+    dtype = _DTYPES[config.model.precision]
+    flux = load_flux(config, device, dtype)
+    spec = spec_for(config.kind, config.adapter, flux_shape(flux))
+    adapter = new_adapter(spec, config.kind == "x2edit", config.seed).to(device)
+    if config.optim.state == "bfloat16":
+        adapter.to(torch.bfloat16)
+    text = embedded_text(config, flux.params.context_in_dim, flux.params.vec_in_dim).to(device).requires_grad_(False)
+    model = TrainableFlux(flux, adapter, _settings(config, dtype, autocast=False))
+
+    def export(folder: Path, step: int) -> Path:
+        del step
+        save_adapter(adapter, folder / RESULT)
+        return folder / RESULT
+
+    return Parts(model, adapter, text, _batches(config, ranks, device, poll), export, ranks, dtype)
+
+
+def _settings(config: TrainConfig, dtype: torch.dtype, autocast: bool) -> PassSettings:
+    offsets = (config.adapter.offset_512, config.adapter.offset_1024)
+    return PassSettings(dtype, autocast, config.model.gradient_checkpointing, config.model.guidance, offsets)
+
+
+def _batches(config: TrainConfig, ranks: Ranks, device: torch.device, poll: Poll) -> Batches:
+    form = form_of(config.kind, config.flux.fill and config.kind == "base")
+    encoder = EmbeddedPictures(AUTOENCODER if config.model.vae == "demo" else Path(config.model.vae), device)
+    return Batches(scene_pools(config.data, form, config.cache, encoder, poll), config, ranks)
+
+
+def load_flux(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> Any:
+    """The FLUX to adapt, frozen, computing in `dtype` on `device`."""
+    name = config.model.base
+    path = BASES.get(name.removeprefix("demo:")) if name.startswith("demo:") else Path(name)
+    if path is None or not path.exists():
+        raise X2EditError(f"The base model {name!r} was not found; a file, or one of demo:{', demo:'.join(BASES)}.")
+    patcher = comfy.sd.load_diffusion_model(str(path))
+    flux = patcher.get_model_object("diffusion_model")
+    return flux.requires_grad_(False).to(device, dtype).eval()
+
+
+def embedded_text(config: TrainConfig, context: int, pooled: int) -> EmbeddedText:
+    """The embedded text encoder with outputs of these widths, from the file that `model.clip` names if it does."""
+    (name,) = config.model.clip
+    return EmbeddedText.of(None if name == "demo" else Path(name), TextConfig(context, pooled), TEXT_SEED)
+
+
+def new_flux(config: FluxConfig, seed: int) -> Any:
+    """A FLUX with float32 weights drawn from the seed: Xavier's for layers, zero for modulations and the output."""
+    flux = comfy.ldm.flux.model.Flux(
+        image_model="flux",
+        in_channels=96 if config.fill else 16,
+        out_channels=16,
+        vec_in_dim=config.pooled,
+        context_in_dim=config.context,
+        hidden_size=config.hidden,
+        mlp_ratio=4.0,
+        num_heads=config.hidden // 128,
+        depth=config.double,
+        depth_single_blocks=config.single,
+        axes_dim=[16, 56, 56],
+        theta=10000,
+        patch_size=2,
+        qkv_bias=True,
+        guidance_embed=config.guidance,
+        txt_ids_dims=[],
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+        operations=comfy.ops.disable_weight_init,
+    )
+    source = generator(seed, "flux")
+    with torch.no_grad():
+        for name, parameter in flux.named_parameters():
+            parameter.copy_(_initial(name, parameter, source))
+    return flux.requires_grad_(True)
+
+
+def _initial(name: str, parameter: Tensor, source: torch.Generator) -> Tensor:
+    if parameter.ndim == 1:
+        return torch.ones_like(parameter) if "norm" in name else torch.zeros_like(parameter)
+    if "_mod." in name or "modulation" in name.lower() or name == "final_layer.linear.weight":
+        return torch.zeros_like(parameter)
+    out, given = parameter.shape
+    bound = (6 / (out + given)) ** 0.5
+    return (torch.rand(parameter.shape, generator=source) * 2 - 1) * bound
+
+
+def _half(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", torch.bfloat16) for name, tensor in module.state_dict().items()}
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    if not path.exists():
+        raise X2EditError(f"The base model {path} was not found.")
+    return {name: tensor.float() for name, tensor in comfy.utils.load_torch_file(str(path)).items()}
+
+
+__all__ = ["Adapter", "TextEncoder", "assemble", "load_flux", "new_flux"]

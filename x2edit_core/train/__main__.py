@@ -1,0 +1,112 @@
+"""The training script: `python -m x2edit_core.train CONFIG.toml [--dry-run] [--device DEVICE] [--minutes M]`.
+
+`COMFYUI_PATH` names the ComfyUI whose FLUX is trained; without it, the one that this pack is installed in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from ..errors import X2EditError
+from .config import TrainConfig, load_config, to_toml
+from .loop import StepReport, Stopped, Trainer
+
+logger = logging.getLogger("x2edit.train")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m x2edit_core.train", description="Train an adapter or a small base.")
+    parser.add_argument("config", type=Path, help="a TOML file; docs/training.md explains every entry")
+    parser.add_argument("--dry-run", action="store_true", help="check the configuration, print it whole, and stop")
+    parser.add_argument("--prepare", action="store_true", help="draw and encode the data, then stop")
+    parser.add_argument("--device", help="cpu or cuda; default: CUDA where there is one")
+    parser.add_argument("--minutes", type=float, help="stop after this long; the same command goes on")
+    parser.add_argument("--threads", type=int, help="CPU threads to compute with")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        config = load_config(options.config, **({"device": options.device} if options.device else {}))
+        if options.dry_run:
+            sys.stdout.write(to_toml(config))
+            return 0
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        _run(config, options.minutes, options.prepare)
+    except X2EditError as error:
+        logger.error("%s", error)
+        return 1
+    return 0
+
+
+def _run(config: TrainConfig, minutes: float | None, prepare_only: bool) -> None:
+    prepare_host(config.device)
+    setup = importlib.import_module("x2edit_core.comfy_bridge.training_setup")
+    parts = setup.assemble(config, poll=_preparing())
+    if prepare_only:
+        parts.batches.close()
+        return
+    trainer = Trainer(config, parts)
+    result = trainer.run(_reporting(config, minutes))
+    logger.info("%d of %d steps done; the result is %s", trainer.step, config.steps, result)
+
+
+def prepare_host(device: str) -> None:
+    """Make ComfyUI importable, ahead of this pack's `nodes/`, and let it choose the device as it would itself.
+
+    Raises `X2EditError` if there is no ComfyUI.
+    """
+    if "comfy.cli_args" in sys.modules:
+        return
+    root = Path(__file__).resolve().parents[2]
+    folder = Path(os.environ.get("COMFYUI_PATH") or root.parents[1])
+    if not (folder / "comfy" / "ldm" / "flux" / "model.py").exists():
+        raise X2EditError(f"No ComfyUI was found in {folder}; set COMFYUI_PATH to the folder that holds its main.py.")
+    sys.path.insert(0, str(folder))
+    arguments = sys.argv
+    try:
+        on_cpu = device.startswith("cpu") or not torch.cuda.is_available()
+        sys.argv = ["main.py", *(["--cpu"] if on_cpu else [])]
+        importlib.import_module("comfy.options").enable_args_parsing()
+        importlib.import_module("comfy.cli_args")
+    finally:
+        sys.argv = arguments
+
+
+def _preparing():  # noqa: ANN202
+    last = [0.0]
+
+    def poll(done: int, total: int) -> None:
+        if time.monotonic() - last[0] > 20:
+            last[0] = time.monotonic()
+            logger.info("preparing data: %d of %d shards", done, total)
+
+    return poll
+
+
+def _reporting(config: TrainConfig, minutes: float | None):  # noqa: ANN202
+    deadline = time.monotonic() + minutes * 60 if minutes else float("inf")
+    recent: list[StepReport] = []
+
+    def on_step(report: StepReport) -> None:
+        recent.append(report)
+        if report.step % config.log_every == 0 or report.step == config.steps:
+            count = len(recent)
+            loss, seconds = (sum(getattr(item, name) for item in recent) / count for name in ("loss", "seconds"))
+            logger.info("step %d of %d  loss %.4f  %.0f ms/step", report.step, config.steps, loss, seconds * 1000)
+            recent.clear()
+        if time.monotonic() > deadline:
+            raise Stopped
+
+    return on_step
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""The state of a run on disk: written beside and renamed, so that a kill leaves a whole one."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import X2EditError
+
+logger = logging.getLogger(__name__)
+_NAME = re.compile(r"^state-(\d+)\.pt$")
+
+
+def states(folder: Path) -> list[Path]:
+    """The states in `folder`, oldest first."""
+    found = [(int(match[1]), path) for path in folder.glob("state-*.pt") if (match := _NAME.match(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def save_state(folder: Path, step: int, content: dict[str, Any], keep: int) -> Path:
+    """Write the state after `step` steps and remove all but the `keep` newest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"state-{step:07d}.pt"
+    beside = path.with_suffix(".part")
+    torch.save(content, beside)
+    beside.replace(path)
+    for old in states(folder)[:-keep]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load_newest(folder: Path) -> dict[str, Any] | None:
+    """The newest readable state; None where there is none. Nothing in a state is ever executed."""
+    for path in reversed(states(folder)):
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError) as error:
+            logger.warning("%s is damaged (%s); the state before it is used", path, error)
+    return None
+
+
+def require_same(saved: str, wanted: str, folder: Path) -> None:
+    """Raise unless a state belongs to the configuration that is to go on."""
+    if saved != wanted:
+        old, new = set(saved.splitlines()), set(wanted.splitlines())
+        raise X2EditError(
+            f"{folder} holds a run of another configuration. It had: {'; '.join(sorted(old - new)) or '–'}. Now: "
+            f"{'; '.join(sorted(new - old)) or '–'}. Name another output folder, or restore these values."
+        )

@@ -1,0 +1,307 @@
+"""What a training run is: one TOML file, checked as a whole before anything is loaded, and saved beside the run."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from ..errors import X2EditError
+from ..flow import TimeLaw
+
+Kind = Literal["x2edit", "moe", "lora", "icedit", "icedit_moe", "base"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+DatasetKind = Literal["scenes", "folder", "jsonl", "webdataset", "magicbrush", "omniedit"]
+Precision = Literal["float32", "bfloat16"]
+
+
+class ConfigError(X2EditError):
+    """A configuration that cannot be run; lists every problem found, not only the first."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("The training configuration has faults:\n" + "\n".join(f"  - {item}" for item in problems))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is trained on.
+
+    `base`: a FLUX file, or `demo:x2edit` / `demo:fill`; for kind `base` the file to start from, empty for random
+    weights. `clip` lists text encoder files (CLIP-L and T5), `demo` for the embedded one, or a file of it; `vae` likewise.
+    `alignnet`: X2Edit's own text path; `clip` then names Qwen2.5-VL. `train_text` trains the embedded text encoder along
+    with a base, or AlignNet along with an adapter.
+    """
+
+    base: str = ""
+    clip: list[str] = field(default_factory=lambda: ["demo"])
+    vae: str = "demo"
+    alignnet: str = ""
+    precision: Precision = "bfloat16"
+    weights: Literal["default", "fp8"] = "default"
+    gradient_checkpointing: bool = False
+    guidance: float = 1.0
+    train_text: bool = False
+
+
+@dataclass(frozen=True)
+class FluxConfig:
+    """Size of a new FLUX (kind `base`). `hidden` is a multiple of 128; `fill` adds FLUX Fill's input channels."""
+
+    hidden: int = 256
+    double: int = 2
+    single: int = 4
+    context: int = 192
+    pooled: int = 192
+    guidance: bool = False
+    fill: bool = False
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """A new adapter. `alpha` 0 means the rank, so that the scale is 1; `plain_rank` is for ICEdit's plain sites."""
+
+    experts: int = 12
+    rank: int = 64
+    top_k: int = 2
+    shared: bool = True
+    alpha: float = 0.0
+    plain_rank: int = 0
+    offset_512: int = 64
+    offset_1024: int = 128
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is learnt from.
+
+    `mix`: shares of `edit`, `copy` (the source as its own edit), `picture` (text to image). `size`: side of scenes; for
+    other kinds `512` or `1024` chooses the buckets. `tasks`: relative weight by task name, 1 where not named; `{}` takes
+    every sample once per epoch. `cache` keeps what is drawn and encoded; empty: beside the run.
+    """
+
+    kind: DatasetKind = "scenes"
+    path: str = ""
+    cache: str = ""
+    size: int = 128
+    cases: int = 20000
+    pictures: int = 4000
+    first_seed: int = 0
+    language: Literal["any", "en", "zh"] = "any"
+    mix: dict[str, float] = field(default_factory=lambda: {"edit": 1.0})
+    tasks: dict[str, float] = field(default_factory=dict)
+    workers: int = 2
+    drop_text: float = 0.0
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """`time_law` and its mean and spread; `contrast` is λ and `temperature` τ of the task contrast; `balance` the weight
+    of the gate balance, 0 as in the released recipe."""
+
+    time_law: TimeLaw = "uniform"
+    time_mean: float = 0.0
+    time_spread: float = 1.0
+    contrast: float = 0.0
+    temperature: float = 0.5
+    balance: float = 0.0
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """`state`: `float32` master weights and moments, or `bfloat16` with stochastic rounding at a third of the memory.
+    `rate` falls along a half cosine to `final` of itself after `warmup` steps; `final` 1 keeps it constant."""
+
+    name: Literal["adamw", "prodigy"] = "adamw"
+    rate: float = 1e-4
+    beta1: float = 0.9
+    beta2: float = 0.999
+    decay: float = 1e-4
+    clip: float = 1.0
+    warmup: int = 0
+    final: float = 1.0
+    ema: float = 0.0
+    state: Precision = "float32"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A run. `steps` are optimiser steps of `accumulate` batches of `batch` samples, over all processes together."""
+
+    kind: Kind
+    output: str
+    steps: int
+    batch: int = 1
+    accumulate: int = 1
+    seed: int = 0
+    save_every: int = 500
+    keep: int = 2
+    log_every: int = 10
+    sample_every: int = 0
+    sample_steps: int = 12
+    tensorboard: bool = False
+    device: str = ""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    flux: FluxConfig = field(default_factory=FluxConfig)
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+    def __post_init__(self) -> None:
+        problems = list(_faults(self))
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.output)
+
+    @property
+    def cache(self) -> Path:
+        return Path(self.data.cache) if self.data.cache else self.folder / "cache"
+
+
+def _faults(config: TrainConfig) -> list[str]:
+    """What is wrong with values that have the right types."""
+    least = {"steps": 1, "batch": 1, "accumulate": 1, "save_every": 1, "keep": 1, "log_every": 1, "sample_steps": 1}
+    faults = [
+        f"{name} = {getattr(config, name)}: at least {low} is needed"
+        for name, low in least.items()
+        if getattr(config, name) < low
+    ]
+    if not config.output:
+        faults.append("output is empty: name the folder that the run is written to")
+    if config.flux.hidden % 128:
+        faults.append(
+            f"flux.hidden = {config.flux.hidden}: a multiple of 128, the width of an attention head, is needed"
+        )
+    if unknown := set(config.data.mix) - {"edit", "copy", "picture"}:
+        faults.append(f"data.mix names {', '.join(sorted(unknown))}; edit, copy and picture exist")
+    if not sum(config.data.mix.values()) > 0 or min(config.data.mix.values()) < 0:
+        faults.append("data.mix needs shares that are not negative, at least one above zero")
+    if config.kind != "base" and not config.model.base:
+        faults.append(f"model.base is empty: kind {config.kind} adapts a FLUX that must be named")
+    if config.data.kind != "scenes" and not config.data.path:
+        faults.append(f"data.path is empty: where does the {config.data.kind} data lie?")
+    if config.data.kind != "scenes" and config.data.mix.get("picture"):
+        faults.append("data.mix.picture works with kind scenes only")
+    if not 0.0 <= config.optim.ema < 1.0:
+        faults.append(f"optim.ema = {config.optim.ema}: a value from 0 (off) to below 1 is needed")
+    return faults
+
+
+def load_config(path: Path, **overrides: Any) -> TrainConfig:
+    """The configuration in a TOML file, with `overrides` of its outermost values; raises `ConfigError`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([f"{path} cannot be read ({error.strerror})"]) from error
+    return parse_config({**_parse_toml(text, path), **overrides})
+
+
+def _parse_toml(text: str, path: Path) -> dict[str, Any]:
+    try:
+        import tomllib
+    except ImportError:  # Python 3.10
+        try:
+            import tomli as tomllib  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise ConfigError(["Python 3.10 needs the package tomli to read TOML files"]) from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"{path} is no valid TOML: {error}"]) from error
+
+
+def parse_config(values: Mapping[str, Any]) -> TrainConfig:
+    """A configuration from nested dictionaries; unknown keys and wrong types are all reported together."""
+    problems: list[str] = []
+    config = _parse(TrainConfig, values, "", problems)
+    if problems:
+        raise ConfigError(problems)
+    assert isinstance(config, TrainConfig)
+    return config
+
+
+def _parse(cls: type, values: Mapping[str, Any], prefix: str, problems: list[str]) -> Any:
+    hints = typing.get_type_hints(cls)
+    known = {item.name: item for item in dataclasses.fields(cls)}
+    for name in sorted(set(values) - set(known)):
+        problems.append(f"{prefix}{name} is not known; there are: {', '.join(known)}")
+    given: dict[str, Any] = {}
+    for name, item in known.items():
+        if name in values:
+            given[name] = _value(hints[name], values[name], f"{prefix}{name}", problems)
+        elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+            problems.append(f"{prefix}{name} is missing")
+    return None if problems else cls(**given)
+
+
+def _value(hint: Any, value: Any, name: str, problems: list[str]) -> Any:
+    """`value` as the field's type, or a problem."""
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, Mapping):
+            return _parse(typing.cast(type, hint), value, f"{name}.", problems)
+        problems.append(f"{name}: a table was expected")
+    elif get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            problems.append(f"{name} = {value!r}; one of {', '.join(map(str, get_args(hint)))} was expected")
+    elif hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    elif not _fits(hint, value):
+        problems.append(f"{name} = {value!r}; {_describe(hint)} was expected")
+    return {key: float(share) for key, share in value.items()} if _is_shares(hint, value) else value
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    if isinstance(hint, types.GenericAlias):
+        items = value.values() if isinstance(value, dict) else value
+        if not isinstance(value, get_origin(hint)):
+            return False
+        wanted = get_args(hint)[-1]
+        return all(_fits(wanted, item) or (wanted is float and _fits(int, item)) for item in items)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+
+
+def _is_shares(hint: Any, value: Any) -> bool:
+    return isinstance(hint, types.GenericAlias) and get_args(hint)[-1] is float and _fits(hint, value)
+
+
+def _describe(hint: Any) -> str:
+    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+    return names.get(hint, str(hint))
+
+
+def to_toml(config: TrainConfig) -> str:
+    """The configuration as TOML that reads back equal."""
+    values = dataclasses.asdict(config)
+    plain = {name: value for name, value in values.items() if not isinstance(value, dict)}
+    lines = [f"{name} = {_literal(value)}" for name, value in plain.items()]
+    for table, entries in values.items():
+        if isinstance(entries, dict):
+            lines += ["", f"[{table}]", *(f"{name} = {_literal(value)}" for name, value in entries.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        escaped = "".join(_escape(letter) for letter in value)
+        return f'"{escaped}"'
+    if isinstance(value, list):
+        return f"[{', '.join(map(_literal, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_literal(key)} = {_literal(item)}" for key, item in value.items()) + "}"
+    return repr(value)
+
+
+def _escape(letter: str) -> str:
+    if letter in '"\\':
+        return f"\\{letter}"
+    return letter if letter.isprintable() else f"\\u{ord(letter):04x}"

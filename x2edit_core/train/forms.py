@@ -1,0 +1,58 @@
+"""How an edit is shown to FLUX: beside the target as reference tokens (X2Edit), or within it as a diptych (ICEdit).
+
+A form says which pictures of a sample are encoded, and how their latents become an example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .samples import Example, Mode, Picture
+
+Form = Literal["reference", "diptych"]
+LATENT_PX = 8
+MASK_CHANNELS = LATENT_PX * LATENT_PX
+GREY = 128
+"""What FLUX Fill sees in place of the pixels it is to paint: the middle of −1…1."""
+
+
+def form_of(kind: str, fill: bool) -> Form:
+    """ICEdit's kinds, and bases with FLUX Fill's channels, work on diptychs."""
+    return "diptych" if fill or kind.startswith("icedit") else "reference"
+
+
+def pictures_of(form: Form, source: Picture | None, target: Picture) -> dict[str, Picture]:
+    """The pictures to encode, by name; uint8 [B, H, W, 3] in and out."""
+    if form == "reference":
+        return {"target": target} | ({} if source is None else {"source": source})
+    if source is None:
+        return {"target": target, "blank": np.full_like(target, GREY)}
+    panels = {"target": (source, target), "copy": (source, source), "masked": (source, np.full_like(source, GREY))}
+    return {name: np.concatenate(pair, axis=-2) for name, pair in panels.items()}
+
+
+def example_of(form: Form, mode: Mode, latents: Mapping[str, Tensor], instruction: str, task: int) -> Example:
+    """The example of one row's latents [16, h, w], named as `pictures_of` names them."""
+    if form == "reference":
+        source = latents.get("source")
+        if mode == "copy":
+            assert source is not None, "copying needs a source"
+            return Example(source, instruction, task, source)
+        return Example(latents["target"], instruction, task, source)
+    if mode == "picture":
+        return Example(latents["target"], instruction, task, concat=_concat(latents["blank"], 0))
+    masked = latents["masked"]
+    target = latents["copy" if mode == "copy" else "target"]
+    return Example(target, instruction, task, concat=_concat(masked, masked.shape[-1] // 2))
+
+
+def _concat(masked: Tensor, first: int) -> Tensor:
+    """FLUX Fill's channels [80, h, w]: the masked picture's latent, and the mask, 1 from column `first` on."""
+    mask = torch.zeros(MASK_CHANNELS, *masked.shape[-2:])
+    mask[..., first:] = 1.0
+    return torch.cat((masked.float(), mask))

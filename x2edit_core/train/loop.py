@@ -1,0 +1,291 @@
+"""One loop for every kind of training: batches in, better weights out, everything written down."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from .. import flow
+from ..errors import X2EditError
+from ..tasks import Task
+from . import losses
+from .batches import Batches, Ranks
+from .checkpoints import load_newest, require_same, save_state
+from .config import TrainConfig, to_toml
+from .journal import Board, Table
+from .model import Inputs, Model, Prediction, Watch
+from .optim import Average, make_optimiser, rate_share, set_rate
+from .samples import Batch, TextEncoder
+
+logger = logging.getLogger(__name__)
+CONFIG_FILE = "config.toml"
+_LOSS_COLUMNS = ("loss", "flow", "contrast", "balance", "gradient", "rate", "seconds")
+_FREE = ("steps", "save_every", "keep", "log_every", "sample_every", "sample_steps", "tensorboard", "device", "output")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of. `weights` holds all that is trained; `export` writes the result into the run's folder."""
+
+    model: Model
+    weights: nn.Module
+    text: TextEncoder
+    batches: Batches
+    export: Callable[[Path, int], Path]
+    ranks: Ranks = field(default_factory=Ranks)
+    dtype: torch.dtype = torch.float32
+    autocast: bool = False
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One optimiser step: `step` counts from 1; losses are means over the batch and all processes."""
+
+    step: int
+    loss: float
+    flow: float
+    contrast: float
+    balance: float
+    gradient: float
+    rate: float
+    seconds: float
+
+
+class Stopped(Exception):
+    """Raised by a hook to end training early; what was learnt is kept."""
+
+
+class Trainer:
+    """A run in its folder: goes on from the newest state there, if there is one."""
+
+    def __init__(self, config: TrainConfig, parts: Parts) -> None:
+        self.config, self.parts = config, parts
+        self._named = {name: weight for name, weight in parts.weights.named_parameters() if weight.requires_grad}
+        self._optimiser = make_optimiser(list(self._named.values()), config.optim)
+        self._average = Average(self._named, config.optim.ema)
+        self.step = 0
+        self._identity = _identity(config)
+        self._resume()
+        self._journal = _Journal(config, self.step) if parts.ranks.rank == 0 else None
+
+    def run(self, on_step: Callable[[StepReport], None] = lambda report: None) -> Path | None:
+        """Train to the end and return the exported result; None where only a part of the processes exports.
+
+        `on_step` may raise `Stopped`, and any other exception ends the run too: state and result are written first.
+        """
+        try:
+            with self.parts.model.training():
+                while self.step < self.config.steps:
+                    report = self._advance()
+                    if self.step % self.config.save_every == 0 and self.step < self.config.steps:
+                        self._save()
+                    on_step(report)
+        except Stopped:
+            logger.info("stopped after %d of %d steps", self.step, self.config.steps)
+        except Diverged:
+            raise
+        except BaseException:
+            self._save()
+            raise
+        finally:
+            self.parts.batches.close()
+        return self._save()
+
+    def export(self) -> Path:
+        """Write the result as it stands, averaged if the run keeps an average."""
+        with self._average.applied():
+            return self.parts.export(self.config.folder, self.step)
+
+    def _advance(self) -> StepReport:
+        started = time.perf_counter()
+        config = self.config
+        rate = config.optim.rate * rate_share(self.step, config.steps, config.optim)
+        set_rate(self._optimiser, rate)
+        totals = _Totals()
+        for part in range(config.accumulate):
+            batch = self.parts.batches.at(self.step * config.accumulate + part)
+            self._backward(batch, totals)
+        self._share_gradients()
+        gradient = float(nn.utils.clip_grad_norm_(self._named.values(), config.optim.clip or math.inf))
+        if not math.isfinite(gradient):
+            raise Diverged(self.step + 1, gradient)
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        self._average.update(self.step)
+        self.step += 1
+        means = totals.means(config.accumulate, self.parts.model.device)
+        report = StepReport(self.step, **means, gradient=gradient, rate=rate, seconds=time.perf_counter() - started)
+        if self._journal:
+            self._journal.add(report, totals)
+        return report
+
+    def _backward(self, batch: Batch, totals: _Totals) -> None:
+        config, model = self.config, self.parts.model
+        logged = (self.step + 1) % config.log_every == 0
+        contrast = config.loss.contrast > 0 and batch.mode == "edit"
+        watch = Watch(features=contrast, gates=logged or config.loss.balance > 0)
+        with model.predicting(self._inputs(batch), watch) as prediction:
+            loss = self._loss(batch, prediction, contrast, totals)
+            (loss / config.accumulate).backward()
+        if prediction.gates and logged:
+            totals.usage.append(losses.expert_usage(prediction.gates).cpu())
+
+    def _inputs(self, batch: Batch) -> Inputs:
+        device = self.parts.model.device
+        target, noise, sigma = (part.to(device) for part in (batch.target, batch.noise, batch.sigma))
+        with torch.autocast(device.type, dtype=self.parts.dtype, enabled=self.parts.autocast):
+            context, pooled = self.parts.text(batch.instructions)
+        references = () if batch.reference is None else (batch.reference.to(device),)
+        concat = None if batch.concat is None else batch.concat.to(device)
+        return Inputs(flow.noised(target, noise, sigma), sigma, context, pooled, batch.tasks, references, concat)
+
+    def _loss(self, batch: Batch, prediction: Prediction, contrast: bool, totals: _Totals) -> Tensor:
+        """The sum to minimise; its terms are noted in `totals`."""
+        settings, device = self.config.loss, self.parts.model.device
+        wanted = flow.velocity(batch.target, batch.noise).to(device)
+        errors = losses.flow_errors(prediction.velocity, wanted)
+        total = errors.mean()
+        terms = {"flow": total}
+        if contrast:
+            tasks = torch.tensor(batch.tasks, device=device)
+            terms["contrast"] = losses.task_contrast(prediction.features, tasks, settings.temperature)
+            total = total + settings.contrast * terms["contrast"]
+        if settings.balance and prediction.gates:
+            terms["balance"] = losses.gate_balance(prediction.gates)
+            total = total + settings.balance * terms["balance"]
+        totals.note(batch, errors.detach(), {"loss": total.detach()} | {k: v.detach() for k, v in terms.items()})
+        return total
+
+    def _share_gradients(self) -> None:
+        """The mean of the gradients over all processes, in one message."""
+        world = self.parts.ranks.world
+        if world == 1:
+            return
+        for weight in self._named.values():
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+        grads = [weight.grad for weight in self._named.values() if weight.grad is not None]
+        flat = torch.cat([grad.flatten() for grad in grads])
+        dist.all_reduce(flat)
+        for grad, part in zip(grads, flat.div_(world).split([grad.numel() for grad in grads]), strict=True):
+            grad.copy_(part.view_as(grad))
+
+    def _save(self) -> Path | None:
+        if self.parts.ranks.rank:
+            return None
+        content = {
+            "step": self.step,
+            "config": self._identity,
+            "weights": {name: weight.detach() for name, weight in self._named.items()},
+            "optimiser": self._optimiser.state_dict(),
+            "average": self._average.state_dict(),
+        }
+        save_state(self.config.folder, self.step, content, self.config.keep)
+        return self.export()
+
+    @torch.no_grad()
+    def _resume(self) -> None:
+        state = load_newest(self.config.folder)
+        if state is None:
+            return
+        require_same(state["config"], self._identity, self.config.folder)
+        for name, weight in self._named.items():
+            weight.copy_(state["weights"][name])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._average.load_state_dict(state["average"])
+        self.step = state["step"]
+        logger.info("going on after step %d", self.step)
+
+
+class Diverged(X2EditError):
+    """Gradients that are no longer numbers; the state before them is kept as it was saved."""
+
+    def __init__(self, step: int, gradient: float) -> None:
+        super().__init__(
+            f"Training diverged: the gradient's norm at step {step} is {gradient}. Lower optim.rate or loss.contrast, or "
+            "look at the data of that step; the last saved state is untouched."
+        )
+
+
+class _Totals:
+    """Terms of one optimiser step, summed over its parts."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.by_task: list[tuple[tuple[int, ...], Tensor]] = []
+        self.usage: list[Tensor] = []
+
+    def note(self, batch: Batch, errors: Tensor, terms: dict[str, Tensor]) -> None:
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
+        if batch.mode == "edit":
+            self.by_task.append((batch.tasks, errors))
+
+    def means(self, parts: int, device: torch.device) -> dict[str, float]:
+        names = ("loss", "flow", "contrast", "balance")
+        zero = torch.zeros((), device=device)
+        values = torch.stack([self.sums.get(name, zero).float() for name in names]) / parts
+        if losses.world() > 1:
+            dist.all_reduce(values)
+            values /= losses.world()
+        return dict(zip(names, values.tolist(), strict=True))
+
+
+class _Journal:
+    """The tables of a run; per-task losses are means since the last row."""
+
+    def __init__(self, config: TrainConfig, resumed_at: int) -> None:
+        folder = config.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG_FILE).write_text(to_toml(config), encoding="utf-8")
+        self._every, self._folder, self._resumed_at = config.log_every, folder, resumed_at
+        self._losses = Table(folder / "losses.csv", _LOSS_COLUMNS, resumed_at)
+        self._tasks = Table(folder / "tasks.csv", [task.english for task in Task], resumed_at)
+        self._usage: Table | None = None
+        self._board = Board(folder / "tensorboard", config.tensorboard)
+        self._by_task: dict[int, list[float]] = {}
+
+    def add(self, report: StepReport, totals: _Totals) -> None:
+        values = {name: value for name, value in dataclasses.asdict(report).items() if name != "step"}
+        self._losses.add(report.step, values)
+        for tasks, errors in totals.by_task:
+            for task, error in zip(tasks, errors.tolist(), strict=True):
+                self._by_task.setdefault(task, []).append(error)
+        if report.step % self._every == 0:
+            means = {task.english: _mean(self._by_task.get(task.id, [])) for task in Task}
+            self._tasks.add(report.step, means)
+            self._board.add(report.step, values | {f"task/{name}": value for name, value in means.items()})
+            self._by_task.clear()
+            self._add_usage(report.step, totals.usage)
+
+    def _add_usage(self, step: int, usage: list[Tensor]) -> None:
+        if not usage:
+            return
+        mean = torch.stack(usage).mean(0).tolist()
+        values = {f"expert {index}": share for index, share in enumerate(mean)}
+        if self._usage is None:
+            self._usage = Table(self._folder / "experts.csv", list(values), self._resumed_at)
+        self._usage.add(step, values)
+        self._board.add(step, values)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def _identity(config: TrainConfig) -> str:
+    """What must be equal for a run to go on: all that shapes its steps."""
+    default: dict[str, Any] = {item.name: item.default for item in dataclasses.fields(TrainConfig)}
+    data = dataclasses.replace(config.data, cache="", workers=0)
+    free = {name: default[name] for name in _FREE if default[name] is not dataclasses.MISSING}
+    return to_toml(dataclasses.replace(config, data=data, **{**free, "steps": 1, "output": "run"}))

@@ -1,0 +1,127 @@
+"""From gradients to weights: optimisers, their schedule, and the moving average of the weights."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import X2EditError
+from .config import OptimConfig
+
+
+def make_optimiser(parameters: Sequence[nn.Parameter], config: OptimConfig) -> torch.optim.Optimizer:
+    """The optimiser named in `config`; raises `X2EditError` if its package is missing."""
+    betas = (config.beta1, config.beta2)
+    if config.name == "prodigy":
+        try:
+            from prodigyopt import Prodigy  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise X2EditError(
+                "The optimiser Prodigy needs the package prodigyopt: pip install prodigyopt, or choose adamw."
+            ) from error
+        options = {"use_bias_correction": True, "safeguard_warmup": True}
+        return Prodigy(parameters, lr=config.rate, betas=betas, weight_decay=config.decay, **options)
+    if config.state == "bfloat16":
+        return RoundingAdamW(parameters, config.rate, betas, config.decay)
+    return torch.optim.AdamW(parameters, config.rate, betas, weight_decay=config.decay, fused=True)
+
+
+def rate_share(step: int, steps: int, config: OptimConfig) -> float:
+    """The share of the full learning rate at `step`: a linear rise, then a half cosine down to `config.final`."""
+    rise = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
+    done = min(1.0, max(0, step - config.warmup) / max(1, steps - config.warmup))
+    return rise * (config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+class RoundingAdamW(torch.optim.Optimizer):
+    """AdamW for weights and moments in bfloat16: what rounding would lose is kept on average by rounding at random.
+
+    The random bits depend on the step alone, so a resumed run rounds alike.
+    """
+
+    def __init__(self, parameters: Any, rate: float, betas: tuple[float, float], decay: float) -> None:
+        super().__init__(parameters, {"lr": rate, "betas": betas, "weight_decay": decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        del closure
+        for group in self.param_groups:
+            for number, parameter in enumerate(group["params"]):
+                if parameter.grad is not None:
+                    self._update(parameter, group, number)
+
+    def _update(self, parameter: nn.Parameter, group: dict[str, Any], number: int) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["step"], state["mean"], state["square"] = 0, *(torch.zeros_like(parameter) for _ in range(2))
+        state["step"] += 1
+        first, second = group["betas"]
+        assert parameter.grad is not None
+        grad = parameter.grad.float()
+        mean = state["mean"].float().lerp_(grad, 1 - first)
+        square = state["square"].float().lerp_(grad.square(), 1 - second)
+        change = mean / (1 - first ** state["step"]) / ((square / (1 - second ** state["step"])).sqrt() + 1e-8)
+        value = parameter.float() * (1 - group["lr"] * group["weight_decay"]) - group["lr"] * change
+        source = torch.Generator(parameter.device).manual_seed(state["step"] * 100003 + number)
+        for kept, exact in ((parameter, value), (state["mean"], mean), (state["square"], square)):
+            kept.copy_(exact if kept.dtype == torch.float32 else rounded_at_random(exact, source))
+
+
+def rounded_at_random(value: Tensor, source: torch.Generator) -> Tensor:
+    """float32 → bfloat16, up or down with the probability that makes the mean exact."""
+    bits = value.contiguous().view(torch.int32)
+    noise = torch.randint(0, 1 << 16, bits.shape, generator=source, device=value.device, dtype=torch.int32)
+    return ((bits + noise) & -65536).view(torch.float32).to(torch.bfloat16)
+
+
+class Average:
+    """A moving average of weights, with a short memory at the start; `decay` 0 keeps none."""
+
+    def __init__(self, weights: Mapping[str, nn.Parameter], decay: float) -> None:
+        self.decay = decay
+        self._live = list(weights.values())
+        self._names = list(weights)
+        self.values = [weight.detach().clone() for weight in self._live] if decay else []
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        if self.decay:
+            share = min(self.decay, (step + 1) / (step + 10))
+            torch._foreach_lerp_(self.values, [weight.detach() for weight in self._live], 1 - share)
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """The average in place of the weights, for exporting and samples."""
+        if not self.decay:
+            yield
+            return
+        kept = [weight.detach().clone() for weight in self._live]
+        try:
+            self._put(self.values)
+            yield
+        finally:
+            self._put(kept)
+
+    @torch.no_grad()
+    def _put(self, values: Sequence[Tensor]) -> None:
+        for weight, value in zip(self._live, values, strict=True):
+            weight.copy_(value)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return dict(zip(self._names, self.values, strict=True)) if self.decay else {}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        if self.decay:
+            for name, value in zip(self._names, self.values, strict=True):
+                value.copy_(state[name])

@@ -1,0 +1,105 @@
+"""Edits before and after encoding, and where encoded ones come from.
+
+Pictures are uint8 [H, W, 3]; latents are in model space, [16, H/8, W/8].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..tasks import Task
+
+Picture = NDArray[np.uint8]
+Mode = Literal["edit", "copy", "picture"]
+MODES: tuple[Mode, ...] = ("edit", "copy", "picture")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One edit as found in data; both pictures have one size. Without a source it is a captioned picture."""
+
+    source: Picture | None
+    target: Picture
+    instruction: str
+    task: Task = Task.OTHER
+
+
+@dataclass(frozen=True)
+class Example:
+    """One edit as the network learns it: where it should arrive, what it is shown, what it is told."""
+
+    target: Tensor
+    instruction: str
+    task: int
+    reference: Tensor | None = None
+    concat: Tensor | None = None
+
+
+class PictureEncoder(Protocol):
+    """An autoencoder's first half. `fingerprint` changes whenever its latents would."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """uint8 [B, H, W, 3] → model-space latents float32 [B, 16, H/8, W/8]."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """Texts → context [B, T, C] and pooled [B, P], on the training device; differentiable where it is trained."""
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]: ...
+
+
+class Pool(Protocol):
+    """Encoded examples of one mode, by index. Examples of one bucket have equal shapes."""
+
+    @property
+    def tasks(self) -> Sequence[int]: ...
+
+    @property
+    def buckets(self) -> Sequence[int]: ...
+
+    def example(self, index: int) -> Example:
+        """Raises `SampleError` for a sample that turns out to be broken."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples of one step's share, stacked, and the noise and σ that they meet."""
+
+    mode: Mode
+    target: Tensor
+    noise: Tensor
+    sigma: Tensor
+    instructions: tuple[str, ...]
+    tasks: tuple[int, ...]
+    reference: Tensor | None = None
+    concat: Tensor | None = None
+
+    @classmethod
+    def of(cls, mode: Mode, examples: Sequence[Example], noise: Tensor, sigma: Tensor) -> Batch:
+        def stacked(parts: Sequence[Tensor | None]) -> Tensor | None:
+            kept = [part.float() for part in parts if part is not None]
+            return torch.stack(kept) if kept else None
+
+        target = torch.stack([example.target.float() for example in examples])
+        return cls(
+            mode,
+            target,
+            noise,
+            sigma,
+            tuple(example.instruction for example in examples),
+            tuple(example.task for example in examples),
+            stacked([example.reference for example in examples]),
+            stacked([example.concat for example in examples]),
+        )

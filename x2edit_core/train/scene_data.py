@@ -1,0 +1,115 @@
+"""Procedural scenes as a pool: drawn once, encoded once, held in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from ..formats.files import save_atomically
+from .config import DataConfig
+from .draw import SceneSet, drawn_shards
+from .forms import Form, example_of, pictures_of
+from .samples import Example, Mode, PictureEncoder
+
+logger = logging.getLogger(__name__)
+_AT_ONCE = 50
+
+
+class ScenePool:
+    """Latents bfloat16 [N, 16, h, w] by name, instructions and tasks; one bucket."""
+
+    def __init__(
+        self, form: Form, mode: Mode, latents: Mapping[str, Tensor], words: Sequence[str], tasks: Sequence[int]
+    ) -> None:
+        self._form: Form = form
+        self._mode: Mode = mode
+        self._latents, self._words = latents, words
+        self.tasks = list(tasks)
+        self.buckets = [0] * len(self.tasks)
+
+    def with_mode(self, mode: Mode) -> ScenePool:
+        """The same scenes, learnt in another way."""
+        return ScenePool(self._form, mode, self._latents, self._words, self.tasks)
+
+    def example(self, index: int) -> Example:
+        latents = {name: tensor[index] for name, tensor in self._latents.items()}
+        words = "" if self._mode == "copy" else self._words[index]
+        return example_of(self._form, self._mode, latents, words, self.tasks[index])
+
+
+def scene_pools(
+    config: DataConfig,
+    form: Form,
+    cache: Path,
+    encoder: PictureEncoder,
+    poll: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[Mode, ScenePool]:
+    """The pools that `config.mix` asks for, drawing and encoding what `cache` lacks."""
+    pools: dict[Mode, ScenePool] = {}
+    if config.mix.get("edit") or config.mix.get("copy"):
+        edits = _pool(_set(config, "edit"), config, form, "edit", cache, encoder, poll)
+        pools |= {"edit": edits, "copy": edits.with_mode("copy")}
+    if config.mix.get("picture"):
+        pools["picture"] = _pool(_set(config, "picture"), config, form, "picture", cache, encoder, poll)
+    return pools
+
+
+def _set(config: DataConfig, what: str) -> SceneSet:
+    count = config.cases if what == "edit" else config.pictures
+    return SceneSet(what, config.first_seed, count, config.size, language=config.language)
+
+
+def _pool(
+    wanted: SceneSet,
+    config: DataConfig,
+    form: Form,
+    mode: Mode,
+    cache: Path,
+    encoder: PictureEncoder,
+    poll: Callable[[int, int], None],
+) -> ScenePool:
+    parts: dict[str, list[Tensor]] = {}
+    words: list[str] = []
+    tasks: list[int] = []
+    folder = cache / "pictures"
+    shards = wanted.shards()
+    files = [_latent_file(cache, wanted, shard, form, encoder) for shard in shards]
+    lazy = drawn_shards(wanted, folder, config.workers, poll) if not all(file.exists() for file in files) else None
+    for number, file in enumerate(files):
+        shard = next(lazy) if lazy else None
+        if not file.exists():
+            assert shard is not None
+            _encode(shard, form, encoder, file)
+        with safe_open(file, framework="pt") as stored:
+            for name in stored.keys():  # noqa: SIM118
+                parts.setdefault(name, []).append(stored.get_tensor(name))
+            said = json.loads(stored.metadata()["samples"])
+        words += said["words"]
+        tasks += said["tasks"]
+        poll(number + 1, len(files))
+    logger.info("%d scenes of the kind %s are ready", len(words), wanted.what)
+    return ScenePool(form, mode, {name: torch.cat(found) for name, found in parts.items()}, words, tasks)
+
+
+def _latent_file(cache: Path, wanted: SceneSet, shard: tuple[int, int], form: Form, encoder: PictureEncoder) -> Path:
+    pictures = wanted.file(Path(), *shard)
+    key = hashlib.sha256(f"{pictures.parent.name}/{encoder.fingerprint}/{form}".encode()).hexdigest()[:16]
+    return cache / "latents" / key / pictures.with_suffix(".safetensors").name
+
+
+def _encode(shard: Mapping[str, object], form: Form, encoder: PictureEncoder, file: Path) -> None:
+    source, target = shard.get("source"), shard["target"]
+    latents = {}
+    for name, pictures in pictures_of(form, source, target).items():  # pyright: ignore[reportArgumentType]
+        pieces = [encoder.encode(piece) for piece in torch.from_numpy(pictures).split(_AT_ONCE)]
+        latents[name] = torch.cat(pieces).to(torch.bfloat16)
+    tasks = [int(task) for task in shard["tasks"]]  # pyright: ignore[reportGeneralTypeIssues]
+    samples = {"words": shard["words"], "tasks": tasks}
+    save_atomically(latents, file, {"samples": json.dumps(samples, ensure_ascii=False)})
