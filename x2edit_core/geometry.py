@@ -82,3 +82,43 @@ class EditLayout:
 
     source: Size
     target: Size
+
+
+Side = Literal["left", "right"]
+
+
+@dataclass(frozen=True)
+class DiptychLayout:
+    """How a source stands beside its edit on one canvas of two equal panels (X2EDIT_LAYOUT).
+
+    `side` is the edit's. Split, mask, paste and crop all follow from these three values.
+    """
+
+    source: Size
+    panel: Size
+    side: Side = "right"
+
+    @property
+    def canvas(self) -> Size:
+        return Size(self.panel.height, 2 * self.panel.width)
+
+    @property
+    def edit_columns(self) -> slice:
+        return self._columns(self.side == "right")
+
+    @property
+    def source_columns(self) -> slice:
+        return self._columns(self.side == "left")
+
+    def _columns(self, second: bool) -> slice:
+        return slice(second * self.panel.width, (1 + second) * self.panel.width)
+
+
+def diptych_panel(source: Size, width: int) -> Size:
+    """The panel for a source at this width: whole tokens, the height rounded down as ICEdit's pipeline does.
+
+    Upstream scales to the width, cuts the height to a multiple of 8 and then to one of 16; the last cut decides. Here
+    as there the picture is squashed to that size, by less than a token.
+    """
+    wide = snap(width)
+    return Size(max(PATCH_PX, source.height * wide // source.width // PATCH_PX * PATCH_PX), wide)

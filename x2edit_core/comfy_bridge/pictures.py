@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..diptych import crop
 from ..errors import X2EditError
-from ..geometry import EditLayout, SizeRule, target_size
+from ..geometry import DiptychLayout, EditLayout, SizeRule, target_size
 from ..pixels import paste, resize, resize_mask, size_of, to_rgb
 from ..reference import METHOD, ReferenceMethod, ours
 
@@ -38,9 +39,12 @@ def empty_latent_like(latent: Tensor) -> dict[str, Tensor]:
     return {"samples": torch.zeros_like(latent)}
 
 
-def restore(image: Tensor, layout: EditLayout, source: Tensor | None, mask: Tensor | None) -> Tensor:
-    """The edit [B, h, w, 3] at the source's size; with a mask, the source again where the mask is 0."""
-    edited = resize(to_rgb(image), layout.source)
+def restore(image: Tensor, layout: EditLayout | DiptychLayout, source: Tensor | None, mask: Tensor | None) -> Tensor:
+    """The edit [B, h, w, 3] at the source's size; with a mask, the source again where the mask is 0.
+
+    Of a diptych, that is the panel with the edit.
+    """
+    edited = crop(image, layout) if isinstance(layout, DiptychLayout) else resize(to_rgb(image), layout.source)
     if mask is None:
         return edited
     if source is None:

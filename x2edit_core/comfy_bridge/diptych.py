@@ -1,0 +1,84 @@
+"""A diptych into the conditioning of FLUX Fill, and the noise that a seed of the reference stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import comfy.sample
+import torch
+from torch import Tensor
+
+from ..diptych import greyed, sentence, side_of, whole_tokens
+
+Conditioning = list[list[Any]]
+NoiseMode = Literal["host", "diffusers 0.32", "diffusers 0.33"]
+NOISE_MODES: tuple[NoiseMode, ...] = ("host", "diffusers 0.32", "diffusers 0.33")
+
+
+def encode_sentence(clip: Any, text: str, t5_min_length: int, guidance: float) -> Conditioning:
+    """The sentence through both text encoders, word for word: brackets are brackets and no weights."""
+    clip = clip.clone()
+    if t5_min_length:
+        clip.set_tokenizer_option("t5xxl_min_length", t5_min_length)
+    literal = text.replace("(", "\\(").replace(")", "\\)")
+    return clip.encode_from_tokens_scheduled(clip.tokenize(literal), add_dict={"guidance": guidance})
+
+
+def condition(
+    clip: Any,
+    vae: Any,
+    instruction: str,
+    diptych: Tensor,
+    mask: Tensor,
+    template: str = "",
+    guidance: float = 50.0,
+    t5_min_length: int = 512,
+    keep_source_panel: bool = False,
+) -> tuple[Conditioning, Conditioning, dict[str, Tensor]]:
+    """(positive, negative, latent) of one diptych or a batch of them.
+
+    The model is shown the source's panel and mid-grey beside it. The negative is the same with the text zeroed, as
+    ICEdit needs none. With `keep_source_panel` the host puts the source's panel back at every step.
+    """
+    pixels, mask = whole_tokens(diptych, mask)
+    text = sentence(instruction, side_of(mask), template)
+    shown = vae.encode(greyed(pixels, mask))
+    latent = {"samples": vae.encode(pixels)}
+    if keep_source_panel:
+        latent["noise_mask"] = mask.unsqueeze(1)
+    concat = {"concat_latent_image": shown, "concat_mask": mask.unsqueeze(1)}
+    positive = [[embedding, {**options, **concat}] for embedding, options in encode_sentence(
+        clip, text, t5_min_length, guidance
+    )]  # fmt: skip
+    return positive, [_without_text(*entry) for entry in positive], latent
+
+
+def _without_text(embedding: Tensor, options: dict[str, Any]) -> list[Any]:
+    pooled = options.get("pooled_output")
+    return [torch.zeros_like(embedding), {**options, "pooled_output": pooled if pooled is None else pooled * 0.0}]
+
+
+@dataclass(frozen=True)
+class SeededNoise:
+    """NOISE for a seed: the host's own, or what the reference's pipeline starts from.
+
+    The reference draws in bfloat16. That is not the host's float32 draw rounded: torch fills tensors of either precision
+    by different routines. Up to diffusers 0.32 the initial latent is a seed's first draw; from 0.33 on the autoencoder
+    draws first, an equal shape, so it is the second.
+    """
+
+    seed: int
+    mode: NoiseMode = "host"
+
+    def generate_noise(self, latent: dict[str, Any]) -> Tensor:
+        """Noise like the latent's samples [B, C, h, w], float32 on the CPU."""
+        samples, rows = latent["samples"], latent.get("batch_index")
+        if self.mode == "host":
+            return comfy.sample.prepare_noise(samples, self.seed, rows)
+        generator = torch.Generator("cpu").manual_seed(self.seed)
+        count = samples.shape[0] if rows is None else max(rows) + 1
+        shape = (count, *samples.shape[1:])
+        draws = 2 if self.mode == "diffusers 0.33" else 1
+        noise = [torch.randn(shape, generator=generator, dtype=torch.bfloat16) for _ in range(draws)][-1].float()
+        return noise if rows is None else noise[list(rows)]
