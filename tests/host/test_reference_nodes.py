@@ -118,16 +118,16 @@ def test_a_second_reference_stands_two_offsets_away(pack, models, applied):
     ]
     plan = core.plan_references(60, grids, (True, True))
     guidance, sigma = torch.tensor([3.5]), torch.tensor([0.6])
-    clean = stack._clean_vector(flux, torch.float32, sigma, CASE["pooled"], guidance)
+    clean = stack.clean_vector(flux, torch.float32, sigma, CASE["pooled"], guidance)
     entries = [
         pack.core("attach").Attachment(item.adapter, item.tasks)
         for item in applied.get_attachment("x2edit").attachments
     ]
-    options = stack._with_placed_references({}, plan)
+    options = stack.with_placed_references({}, plan)
     with (
         torch.inference_mode(),
         attach.attached(flux, entries, 1),
-        attach.swapped(stack._reference_swaps(flux, plan, clean)),
+        attach.swapped(stack.reference_swaps(flux, plan, clean)),
     ):
         expected = flux._forward(
             case["noise"], sigma, CASE["context"], CASE["pooled"], guidance, [case["ref"], other],

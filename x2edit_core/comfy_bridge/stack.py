@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..attach import Attachment, BoundDelta, Forward, Observer, bind, find_module, site_swaps, swapped
 from ..errors import X2EditError
 from ..reference import (
+    AUTOMATIC_OFFSETS,
     ReferencePlan,
     automatic_offset,
     double_block_forward,
@@ -91,8 +92,8 @@ class AdapterStack:
         flags = ours(kwargs.get("ref_latents_method"), len(ref_latents or ()))
         if any(flags):
             plan = self._plan(flux, x, ref_latents, flags)
-            swaps += _reference_swaps(flux, plan, _clean_vector(flux, x.dtype, timestep, y, guidance))
-            options = _with_placed_references(options, plan)
+            swaps += reference_swaps(flux, plan, clean_vector(flux, x.dtype, timestep, y, guidance))
+            options = with_placed_references(options, plan)
         elif flags:
             say_once(
                 "foreign references",
@@ -102,9 +103,7 @@ class AdapterStack:
         with swapped(swaps):
             return executor(x, timestep, context, y, guidance, ref_latents, control, options, **kwargs)
 
-    def _bound(
-        self, active: tuple[bool, ...], rows: int, chunks: int, device: torch.device
-    ) -> list[list[BoundDelta]]:
+    def _bound(self, active: tuple[bool, ...], rows: int, chunks: int, device: torch.device) -> list[list[BoundDelta]]:
         if device not in self._biases:
             self._biases[device] = [
                 [None if bias is None else bias.to(device) for bias in item.task_biases()] for item in self.attachments
@@ -125,16 +124,28 @@ class AdapterStack:
         return self._rows[key]
 
     def _plan(self, flux: Any, x: Tensor, ref_latents: list[Tensor], flags: tuple[bool, ...]) -> ReferencePlan:
-        target_tokens = _token_count(flux, x)
-        offset = automatic_offset(target_tokens)
         for item in self._placing[:1]:
-            offset = item.reference_offset or automatic_offset(target_tokens, item.adapter.spec.offsets)
-        grids, rank = [], 0
-        for latent, is_ours in zip(ref_latents, flags, strict=True):
-            rank += is_ours
-            rows, columns = token_grid(flux, latent)
-            grids.append(reference_grid(rows, columns, rank * offset, len(flux.params.axes_dim), x.device))
-        return plan_references(target_tokens, grids, flags)
+            return reference_plan(flux, x, ref_latents, flags, item.adapter.spec.offsets, item.reference_offset)
+        return reference_plan(flux, x, ref_latents, flags, AUTOMATIC_OFFSETS)
+
+
+def reference_plan(
+    flux: Any,
+    x: Tensor,
+    references: list[Tensor],
+    flags: tuple[bool, ...],
+    offsets: tuple[int, int],
+    chosen: int = 0,
+) -> ReferencePlan:
+    """Where the references of latent `x` stand; `chosen` is their row offset, 0 takes it from `offsets` by size."""
+    target_tokens = token_count(flux, x)
+    offset = chosen or automatic_offset(target_tokens, offsets)
+    grids, rank = [], 0
+    for latent, is_ours in zip(references, flags, strict=True):
+        rank += is_ours
+        rows, columns = token_grid(flux, latent)
+        grids.append(reference_grid(rows, columns, rank * offset, len(flux.params.axes_dim), x.device))
+    return plan_references(target_tokens, grids, flags)
 
 
 def token_grid(flux: Any, latent: Tensor) -> tuple[int, int]:
@@ -144,12 +155,12 @@ def token_grid(flux: Any, latent: Tensor) -> tuple[int, int]:
     return padded.shape[-2] // size, padded.shape[-1] // size
 
 
-def _token_count(flux: Any, latent: Tensor) -> int:
+def token_count(flux: Any, latent: Tensor) -> int:
     rows, columns = token_grid(flux, latent)
     return rows * columns
 
 
-def _clean_vector(flux: Any, dtype: torch.dtype, timestep: Tensor, y: Tensor | None, guidance: Tensor | None) -> Tensor:
+def clean_vector(flux: Any, dtype: torch.dtype, timestep: Tensor, y: Tensor | None, guidance: Tensor | None) -> Tensor:
     """The modulation vector [B, D] of t = 0 with this pass's guidance and pooled text, summed as the host sums it."""
     vec = flux.time_in(timestep_embedding(torch.zeros_like(timestep), 256).to(dtype))
     if flux.params.guidance_embed and guidance is not None:
@@ -161,7 +172,7 @@ def _clean_vector(flux: Any, dtype: torch.dtype, timestep: Tensor, y: Tensor | N
     return vec
 
 
-def _reference_swaps(flux: Any, plan: ReferencePlan, clean_vec: Tensor) -> list[tuple[nn.Module, Forward]]:
+def reference_swaps(flux: Any, plan: ReferencePlan, clean_vec: Tensor) -> list[tuple[nn.Module, Forward]]:
     swaps: list[tuple[nn.Module, Forward]] = []
     for kind, make in (("double_blocks", double_block_forward), ("single_blocks", single_block_forward)):
         for index in range(len(getattr(flux, kind))):
@@ -170,7 +181,7 @@ def _reference_swaps(flux: Any, plan: ReferencePlan, clean_vec: Tensor) -> list[
     return swaps
 
 
-def _with_placed_references(options: dict[str, Any], plan: ReferencePlan) -> dict[str, Any]:
+def with_placed_references(options: dict[str, Any], plan: ReferencePlan) -> dict[str, Any]:
     """A copy of the transformer options whose first `post_input` patch moves our references' positions."""
 
     def place(state: dict[str, Any]) -> dict[str, Any]:
