@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from x2edit_core import demo
 from x2edit_core.demo import autoencoder, text
+from x2edit_core.demo.scenes import make_picture
 
 
 def test_every_embedded_file_is_there():
@@ -12,23 +15,64 @@ def test_every_embedded_file_is_there():
     assert all(any(folder.glob("*.safetensors")) for folder in demo.EMBEDDED.values())
 
 
-def transform():
-    network = autoencoder.PatchTransform()
-    network.load_state_dict(autoencoder.patch_transform_weights())
+def untrained():
+    network = autoencoder.Autoencoder()
+    network.load_state_dict(autoencoder.initial_weights())
     return network.eval().requires_grad_(False)
 
 
-def test_patch_transform_keeps_what_it_can_represent():
-    network = transform()
+def test_untrained_autoencoder_keeps_what_it_can_represent():
+    network = untrained()
     latent = torch.randn(2, 16, 3, 5)
     torch.testing.assert_close(network.encode(network.decode(latent)), latent, rtol=0, atol=1e-4)
 
 
-def test_patch_transform_keeps_flat_colours():
+def test_untrained_autoencoder_keeps_flat_colours():
     colours = torch.rand(4, 3, 1, 1) * 2 - 1
     picture = colours.expand(4, 3, 16, 24)
-    network = transform()
+    network = untrained()
     torch.testing.assert_close(network.decode(network.encode(picture)), picture, rtol=0, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    network = autoencoder.Autoencoder().eval().requires_grad_(False)
+    network.load_state_dict({name: tensor.float() for name, tensor in load_file(demo.AUTOENCODER).items()})
+    return network
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return torch.from_numpy(np.stack([make_picture(seed, "heldout")[0] for seed in range(1000, 1016)]))
+
+
+def decibels(network, pictures, noise=0.0):
+    latent = network.encode_normal(autoencoder.to_pixels(pictures))
+    back = autoencoder.to_picture(network.decode_normal(latent + noise * torch.randn_like(latent)))
+    error = (back.float() - pictures.float()) / 255
+    return -10 * error.square().mean((1, 2, 3)).log10().mean()
+
+
+def test_trained_autoencoder_is_small_and_faithful(trained, pictures):
+    assert demo.AUTOENCODER.stat().st_size <= 2_000_000
+    assert decibels(trained, pictures) >= 36
+
+
+def test_trained_autoencoder_forgives_noise(trained, pictures):
+    assert decibels(trained, pictures, noise=0.05) > decibels(trained, pictures) - 2
+
+
+def test_trained_latents_have_about_unit_variance(trained, pictures):
+    latent = trained.encode(autoencoder.to_pixels(pictures))
+    deviation = ((latent - autoencoder.SHIFT) * autoencoder.SCALE).std((0, 2, 3))
+    assert deviation.min() > 0.6
+    assert deviation.max() < 1.6
+
+
+def test_one_picture_goes_through_as_in_a_batch(trained, pictures):
+    alone = autoencoder.round_trip(trained, pictures[0].numpy())
+    together = autoencoder.to_picture(trained.decode(trained.encode(autoencoder.to_pixels(pictures[:2]))))[0]
+    assert np.abs(alone.astype(int) - together.numpy()).max() <= 1
 
 
 def test_pieces_split_words_digits_and_chinese():
@@ -58,20 +102,46 @@ def test_padding_reaches_the_next_multiple(length, padded):
 
 
 def encoder(seed=1):
-    config = text.TextConfig(context_width=40, pooled_width=24, width=32, heads=2, layers=2)
+    config = text.TextConfig(context_width=40, pooled_width=24, width=64, layers=2)
     network = text.TextEncoder(config)
     network.load_state_dict(text.initial_weights(config, seed))
     return network.eval().requires_grad_(False)
 
 
 def encode(*prompts, seed=1):
-    return encoder(seed)(torch.tensor([text.pad(text.tokenize(prompt)) for prompt in prompts]))
+    return encoder(seed)(text.batch(prompts))
 
 
 def test_encoder_gives_the_configured_widths():
     context, pooled = encode("a red circle", "一个红色的圆")
     assert context.shape == (2, text.SLOTS, 40)
     assert pooled.shape == (2, 24)
+
+
+def test_configuration_is_read_from_the_weights():
+    config = text.TextConfig(context_width=40, pooled_width=24, width=64, layers=3, table=128)
+    assert text.TextConfig.of(text.initial_weights(config, 1)) == config
+
+
+def test_encoder_for_the_trained_base_is_small():
+    config = text.TextConfig(context_width=256, pooled_width=128)
+    assert sum(tensor.numel() for tensor in text.initial_weights(config, 1).values()) < 2_000_000
+
+
+def test_encoder_can_be_trained_to_tell_instructions_apart():
+    network = encoder().train().requires_grad_(True)
+    wanted = torch.tensor([0, 1, 0, 1])
+    tokens = text.batch(["remove the red circle", "add a red circle", "去掉红色的圆", "添加红色的圆"])
+    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
+    losses = []
+    for _ in range(30):
+        loss = torch.nn.functional.cross_entropy(network(tokens)[1][:, :2], wanted)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.1 < losses[0]
+    assert all(parameter.grad is not None for name, parameter in network.named_parameters() if "context" not in name)
 
 
 def test_encoder_reads_the_order_of_words():
@@ -92,7 +162,7 @@ def test_empty_prompt_is_finite():
 
 def test_initial_weights_follow_the_seed():
     first, again, other = (
-        text.initial_weights(text.TextConfig(8, 8, width=8, heads=1), seed)["embedding.weight"] for seed in (1, 1, 2)
+        text.initial_weights(text.TextConfig(8, 8, width=32), seed)["embedding.weight"] for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

@@ -15,7 +15,7 @@ from x2edit_core.demo.scenes import backgrounds, filters, glyphs, items, refer, 
 from x2edit_core.demo.scenes.cases import EDITORS, LEAST_CONTRAST, contrast
 from x2edit_core.demo.scenes.draw import GRID, Draw
 from x2edit_core.demo.scenes.layout import thing_scene
-from x2edit_core.demo.text import pieces
+from x2edit_core.demo.text import SLOTS, pieces, tokenize
 from x2edit_core.errors import X2EditError
 from x2edit_core.tasks import Task
 
@@ -216,3 +216,8 @@ def test_captions_name_what_is_drawn():
     assert picture.shape == (SIZE, SIZE, 3)
     scene_words = set(pieces(caption))
     assert scene_words & (set(items.KINDS) | {"person", "sign"})
+
+
+def test_instructions_fit_the_text_encoders_first_length():
+    longest = max(len(tokenize(case.instruction)) for case in every_task(4))
+    assert longest <= SLOTS

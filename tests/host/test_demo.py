@@ -57,7 +57,7 @@ def test_vae_round_trip_through_the_nodes(pack, vae):
     (latent,) = pack.run("VAEEncode", pixels=image, vae=vae)
     assert latent["samples"].shape == (3, 16, 8, 12)
     (back,) = pack.run("VAEDecode", samples=latent, vae=vae)
-    assert (back - image).abs().max() < 0.02
+    assert (back - image).abs().max() < 0.05
 
 
 def test_vae_crops_odd_sizes_and_drops_alpha_as_others_do(pack, vae):
@@ -72,7 +72,7 @@ def test_vae_tiles_agree_with_the_whole(pack, vae):
     (tiled,) = pack.run("VAEEncodeTiled", pixels=image, vae=vae, **tiling)
     (back,) = pack.run("VAEDecodeTiled", samples=tiled, vae=vae, **tiling)
     torch.testing.assert_close(tiled["samples"], whole["samples"], rtol=0, atol=0.05)
-    assert (back - image).abs().max() < 0.02
+    assert (back - image).abs().max() < 0.05
 
 
 def test_vae_latents_suit_the_models_latent_format(pack, models, vae):

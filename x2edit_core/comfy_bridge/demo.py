@@ -15,8 +15,8 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ..demo import BASES
-from ..demo.autoencoder import CHANNELS, PATCH, PatchTransform, patch_transform_weights
+from ..demo import AUTOENCODER, BASES
+from ..demo.autoencoder import CHANNELS, PATCH, Autoencoder
 from ..demo.text import LONGEST, PAD, TextConfig, TextEncoder, Token, initial_weights, pad, tokenize
 from ..errors import X2EditError
 
@@ -41,11 +41,11 @@ def demo_vae() -> comfy.sd.VAE:
     shape, so that every attribute this host version expects is set, and then the network is exchanged.
     """
     vae = comfy.sd.VAE(sd=comfy.taesd.taesd.TAESD(latent_channels=CHANNELS).state_dict())
-    network = PatchTransform(OPERATIONS).eval().requires_grad_(False)
+    network = Autoencoder(OPERATIONS).eval().requires_grad_(False)
     patcher = comfy.model_patcher.CoreModelPatcher(
         network, load_device=vae.device, offload_device=comfy.model_management.vae_offload_device()
     )
-    network.load_state_dict(patch_transform_weights())
+    network.load_state_dict(comfy.utils.load_torch_file(str(AUTOENCODER)))
     network.to(vae.vae_dtype)
     comfy.model_management.archive_model_dtypes(network)
     vae.first_stage_model, vae.patcher, vae.size = network, patcher, None

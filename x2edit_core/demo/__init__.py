@@ -19,6 +19,9 @@ BASES: dict[str, Path] = {
 }
 """The FLUX bases by the name of the `X2EditDemoModels` option."""
 
+AUTOENCODER = WEIGHTS / "autoencoder.safetensors"
+"""Made by `train_autoencoder`."""
+
 EMBEDDED: dict[str, Path] = {
     "embedded: x2edit": GOLDEN / "x2edit",
     "embedded: icedit": GOLDEN / "icedit_moe",

@@ -1,7 +1,8 @@
 """A small stand-in for FLUX's autoencoder: 16 latent channels at an eighth of the picture's size.
 
 Pictures are [B, 3, H, W] in −1…1 with H and W divisible by 8, latents [B, 16, H/8, W/8] in the range FLUX's
-autoencoder uses: (z − SHIFT) · SCALE has about unit variance.
+autoencoder uses: (z − SHIFT) · SCALE has about unit variance. All convolutions run at the latents' resolution, which
+makes it fast enough to train and use without a GPU.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import math
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,33 +21,91 @@ PATCH = 8
 CHANNELS = 16
 SHIFT = 0.1159
 SCALE = 0.3611
+PIXELS = 3 * PATCH * PATCH
 
 
-class PatchTransform(nn.Module):
-    """Each 8×8 patch on the lowest frequencies of luma (ten) and two chroma axes (three each); no trained weights.
+class Autoencoder(nn.Module):
+    """A linear transform of 8×8 patches, and two residual networks that know the patches around.
 
-    `operations` is the namespace the layers come from: `torch.nn`, or the host's, whose layers can be offloaded.
+    `initial_weights` is a cosine transform alone; training adds what it cannot say. `operations` is the namespace the
+    layers come from: `torch.nn`, or the host's, whose layers can be offloaded.
     """
 
     def __init__(self, operations: ModuleType | type[Any] = nn) -> None:
         super().__init__()
-        self.analysis = operations.Conv2d(3 * PATCH * PATCH, CHANNELS, 1, bias=False)
-        self.synthesis = operations.Conv2d(CHANNELS, 3 * PATCH * PATCH, 1, bias=False)
+        self.analysis = operations.Conv2d(PIXELS, CHANNELS, 1)
+        self.synthesis = operations.Conv2d(CHANNELS, PIXELS, 1)
+        self.encoder = _Refiner(PIXELS, 64, CHANNELS, 1, operations)
+        self.decoder = _Refiner(CHANNELS, 112, PIXELS, 3, operations)
 
     def encode(self, picture: Tensor) -> Tensor:
-        return self.analysis(F.pixel_unshuffle(picture, PATCH)) / SCALE + SHIFT
+        return self.encode_normal(picture) / SCALE + SHIFT
 
     def decode(self, latent: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.synthesis((latent - SHIFT) * SCALE), PATCH)
+        return self.decode_normal((latent - SHIFT) * SCALE)
+
+    def encode_normal(self, picture: Tensor) -> Tensor:
+        """Latents of about zero mean and unit variance, as FLUX sees them."""
+        patches = F.pixel_unshuffle(picture, PATCH)
+        return self.analysis(patches) + self.encoder(patches)
+
+    def decode_normal(self, latent: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.synthesis(latent) + self.decoder(latent), PATCH)
 
 
-def patch_transform_weights() -> dict[str, Tensor]:
-    """State dict of `PatchTransform`: an orthonormal basis, scaled so that pictures give about unit variance."""
+class _Refiner(nn.Module):
+    """Residual blocks of two 3×3 convolutions."""
+
+    def __init__(self, given: int, width: int, wanted: int, depth: int, operations: ModuleType | type[Any]) -> None:
+        super().__init__()
+        self.enter = operations.Conv2d(given, width, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(operations.Conv2d(width, width, 3, padding=1) for _ in range(2)) for _ in range(depth)
+        )
+        self.leave = operations.Conv2d(width, wanted, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        for block in self.blocks:
+            first, second = block
+            x = x + second(F.silu(first(F.silu(x))))
+        return self.leave(F.silu(x))
+
+
+def round_trip(network: Autoencoder, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """One picture [H, W, 3] of 8-bit colours, encoded and decoded."""
+    pixels = to_pixels(torch.from_numpy(picture)[None]).to(next(network.parameters()).dtype)
+    with torch.no_grad():
+        return to_picture(network.decode(network.encode(pixels)))[0].numpy()
+
+
+def to_pixels(pictures: Tensor) -> Tensor:
+    """uint8 [B, H, W, 3] → float [B, 3, H, W] in −1…1."""
+    return pictures.movedim(-1, 1).float() / 127.5 - 1
+
+
+def to_picture(pixels: Tensor) -> Tensor:
+    """The inverse of `to_pixels`, clamped and rounded."""
+    return ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(1, -1)
+
+
+def initial_weights(seed: int = 0) -> dict[str, Tensor]:
+    """State dict before training: luma's ten and two chroma axes' three lowest frequencies, refiners without effect."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in Autoencoder().state_dict().items()}
+    weights = {name: _drawn(name, shape, generator) for name, shape in shapes.items()}
     basis, spread = _basis()
-    return {
-        "analysis.weight": (basis / spread[:, None])[:, :, None, None],
-        "synthesis.weight": (basis.T * spread[None, :])[:, :, None, None].contiguous(),
-    }
+    weights["analysis.weight"] = (basis / spread[:, None])[:, :, None, None]
+    weights["synthesis.weight"] = (basis.T * spread[None, :])[:, :, None, None].contiguous()
+    return weights
+
+
+def _drawn(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    if len(shape) == 1 or ".leave." in name:
+        return torch.zeros(shape)
+    fan_in = shape[1] * shape[2] * shape[3]
+    return torch.randn(shape, generator=generator) / math.sqrt(fan_in)
 
 
 def _basis() -> tuple[Tensor, Tensor]:

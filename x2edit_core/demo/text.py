@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,9 @@ SLOTS = 48
 """Context length in tokens; longer texts take the next multiple, so that prompts of one batch rarely differ."""
 LONGEST = 10 * SLOTS
 STEM = 4
+"""Letters of a word that its inflected forms share."""
+HEAD = 32
+"""Width of an attention head."""
 
 Token = tuple[int, int]
 """Rows of the hash table: the piece itself, and its context."""
@@ -36,9 +40,16 @@ class TextConfig:
     context_width: int
     pooled_width: int
     width: int = 192
-    heads: int = 6
     layers: int = 2
     table: int = 4096
+
+    @classmethod
+    def of(cls, weights: dict[str, Tensor]) -> TextConfig:
+        """The configuration a state dict of `TextEncoder` was made with, read from its shapes."""
+        table, width = weights["embedding.weight"].shape
+        layers = sum(name.endswith(".qkv.weight") for name in weights)
+        outputs = (weights[f"{name}.weight"].shape[0] for name in ("context", "pooled"))
+        return cls(*outputs, width=width, layers=layers, table=table)
 
 
 def pieces(text: str) -> list[str]:
@@ -61,6 +72,13 @@ def pad(tokens: list[Token]) -> list[Token]:
     return tokens + [PAD] * (length - len(tokens))
 
 
+def batch(texts: Sequence[str], table: int = TextConfig.table) -> Tensor:
+    """The encoder's input for several texts, [B, T, 2]: all padded like the longest."""
+    rows = [tokenize(text, table) for text in texts]
+    length = len(pad(max(rows, key=len)))
+    return torch.tensor([row + [PAD] * (length - len(row)) for row in rows])
+
+
 def _context(piece: str, last: str) -> str:
     return f"{piece[:STEM]}-" if piece[0].isascii() else f"{last}+{piece}"
 
@@ -76,7 +94,7 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = operations.Embedding(config.table, config.width)
-        self.blocks = nn.ModuleList(_Block(config.width, config.heads, operations) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(_Block(config.width, operations) for _ in range(config.layers))
         self.norm = operations.LayerNorm(config.width)
         self.context = operations.Linear(config.width, config.context_width)
         self.pooled = operations.Linear(config.width, config.pooled_width)
@@ -95,9 +113,8 @@ class TextEncoder(nn.Module):
 class _Block(nn.Module):
     """A pre-norm transformer layer without biases in its attention."""
 
-    def __init__(self, width: int, heads: int, operations: ModuleType | type[Any]) -> None:
+    def __init__(self, width: int, operations: ModuleType | type[Any]) -> None:
         super().__init__()
-        self.heads = heads
         self.norm1 = operations.LayerNorm(width)
         self.qkv = operations.Linear(width, 3 * width, bias=False)
         self.out = operations.Linear(width, width, bias=False)
@@ -106,7 +123,7 @@ class _Block(nn.Module):
         self.down = operations.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, -1, HEAD)).permute(2, 0, 3, 1, 4)
         x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         return x + self.down(F.gelu(self.up(self.norm2(x))))
 

@@ -33,5 +33,8 @@ def with_items(scene: Scene, items: Sequence[Item]) -> Scene:
     return replace(scene, items=tuple(items))
 
 
-def any_of(draw: Draw, editors: Sequence[Editor]) -> Draft | None:
-    return draw.choice(editors)(draw)
+def any_of(draw: Draw, editors: Sequence[Editor], attempts: int = 25) -> Draft | None:
+    """One of several edits, tried on several scenes, so that demanding edits come up as often as easy ones."""
+    editor = draw.choice(editors)
+    drafts = (editor(draw) for _ in range(attempts))
+    return next((draft for draft in drafts if draft is not None), None)

@@ -62,9 +62,8 @@ def portrait(draw: Draw) -> Draft | None:
     index = draw.integer(len(scene.items))
     face = scene.items[index]
     assert isinstance(face, Face)
-    it = _face_name(len(scene.items), index)
-    name = draw.choice((*RETOUCHES, "hair", "hair", "hair style"))
-    words = {"it": it}
+    words = {"it": _face_name(len(scene.items), index)}
+    name = draw.choice([name for name, retouch in RETOUCHES.items() if retouch(face)] + ["hair", "hair", "hair style"])
     if name == "hair":
         colour = draw.choice([colour for colour in HAIR if colour != face.hair])
         changed, words["hair"] = replace(face, hair=colour), HAIR_WORDS[colour]
@@ -72,9 +71,7 @@ def portrait(draw: Draw) -> Draft | None:
         style = draw.choice([style for style in HAIR_STYLE_WORDS if style != face.hair_style])
         changed, words["style"] = replace(face, hair_style=style), HAIR_STYLE_WORDS[style]
     else:
-        changed = RETOUCHES[name](face)
-    if changed is None:
-        return None
+        changed = RETOUCHES[name](face) or face
     return Draft(scene, with_item(scene, index, changed), PORTRAIT[name], words)
 
 

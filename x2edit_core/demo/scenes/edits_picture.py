@@ -80,7 +80,7 @@ def _close_up(draw: Draw, scene: Scene) -> Draft | None:
 
 
 def low_level(draw: Draw) -> Draft | None:
-    return any_of(draw, (_convert, _convert, _repair, _colour_lines))
+    return any_of(draw, (*[_convert] * 4, *[_repair] * 3, _colour_lines))
 
 
 def _convert(draw: Draw) -> Draft:

@@ -163,7 +163,7 @@ def face(draw: Draw, x: float, y: float, size: float, shirt: str) -> Face:
         hat=draw.choice(("none", "none", "cap", "crown")),
         beard=draw.chance(0.2),
         blush=draw.chance(0.2),
-        spots=draw.chance(0.3),
+        spots=draw.chance(0.5),
         earrings=draw.chance(0.2),
     )
 
