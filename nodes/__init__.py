@@ -5,9 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from ..x2edit_core import comfy_bridge
-from . import apply, chat, classify, demo, encode, icedit, load, reference, routing, shift, task
+from . import apply, chat, classify, demo, encode, icedit, icedit_free, load, reference, routing, shift, task
 
-STAGES = (demo, load, task, classify, chat, encode, reference, apply, shift, routing, icedit)
+STAGES = (demo, load, task, classify, chat, encode, reference, apply, shift, routing, icedit, icedit_free)
 
 
 class X2EditExtension(ComfyExtension):
