@@ -25,7 +25,11 @@ STAND_INS: dict[str, tuple[str, dict[str, str]]] = {
 }
 _UNUSED = {"X2EditAlignNetLoader"}
 # Inputs that take another value with the miniature: its adapters, and pictures of the size that it was made for.
-SETTINGS = {"X2EditReference": {"size": "keep", "width": 0, "height": 0}}
+SETTINGS = {
+    "X2EditReference": {"size": "keep", "width": 0, "height": 0},
+    "ICEditDiptych": {"width": 128},
+    "ICEditInvert": {"width": 128},
+}
 _ADAPTERS = {"x2edit": "embedded: x2edit", "icedit": "embedded: icedit"}
 _MODEL_NAMES = ("unet_name", "ckpt_name")
 
