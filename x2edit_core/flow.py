@@ -5,7 +5,6 @@ Shapes: latents and noise [B, C, H, W], σ float [B]. FLUX's time t is σ.
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -44,21 +43,6 @@ def draw_sigmas(rows: int, law: TimeLaw, generator: torch.Generator, mean: float
     if law == "uniform":
         return torch.rand(rows, generator=generator, device=device)
     return torch.sigmoid(mean + spread * torch.randn(rows, generator=generator, device=device))
-
-
-def schedule(steps: int, shift: float = 1.0) -> list[float]:
-    """`steps` + 1 values of σ from 1 to 0, evenly spaced and then shifted towards noise."""
-    return [shifted(1.0 - index / steps, shift) for index in range(steps + 1)]
-
-
-def shifted(sigma: float, shift: float) -> float:
-    """FLUX's time shift: `shift` = e^μ; 1 leaves σ as it is."""
-    return shift * sigma / (1.0 + (shift - 1.0) * sigma)
-
-
-def dynamic_shift(tokens: int, base: float = 0.5, largest: float = 1.15) -> float:
-    """e^μ with μ linear in the number of target tokens: `base` at 256 of them, `largest` at 4,096."""
-    return math.exp(base + (tokens - 256) * (largest - base) / (4096 - 256))
 
 
 def _per_row(sigma: Tensor, like: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def trainable(pack, golden, case, **settings):
 @pytest.mark.parametrize("case", golden_cases("x2edit"), ids=lambda case: f"task{case['task']}")
 def test_a_training_pass_computes_what_the_research_code_does(pack, golden, case):
     model = trainable(pack, golden, case)
-    with model.training(), torch.no_grad(), model.predicting(inputs_of(pack, case)) as prediction:
+    with model.session(), torch.no_grad(), model.predicting(inputs_of(pack, case)) as prediction:
         found = prediction.velocity
     assert relative_error(found, case["tensors"]["out"]) <= 1e-5
 
@@ -54,7 +54,7 @@ def gradients(pack, golden, direction, watch, **settings):
     flux.requires_grad_(True)
     adapter.requires_grad_(True)
     model = trainable(pack, golden, CASE, **settings)
-    with model.training(), model.predicting(inputs_of(pack, CASE), watch) as prediction:
+    with model.session(), model.predicting(inputs_of(pack, CASE), watch) as prediction:
         total = (prediction.velocity * direction).sum() + sum(
             item.float().square().mean() for item in prediction.features
         )
@@ -103,7 +103,7 @@ def test_training_leaves_the_model_as_it_was(pack, golden):
     before = state(flux)
     with pytest.raises(RuntimeError, match="stop"):
         model = trainable(pack, golden, CASE, checkpointing=True)
-        with model.training(), model.predicting(inputs_of(pack, CASE)):
+        with model.session(), model.predicting(inputs_of(pack, CASE)):
             raise RuntimeError("stop")
     assert_untouched(flux, before)
     assert not model_management.in_training

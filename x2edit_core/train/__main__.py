@@ -23,7 +23,9 @@ logger = logging.getLogger("x2edit.train")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m x2edit_core.train", description="Train an adapter or a small base.")
+    parser = argparse.ArgumentParser(
+        prog="python -m x2edit_core.train", description="Train an adapter or a small base."
+    )
     parser.add_argument("config", type=Path, help="a TOML file; docs/training.md explains every entry")
     parser.add_argument("--dry-run", action="store_true", help="check the configuration, print it whole, and stop")
     parser.add_argument("--prepare", action="store_true", help="draw and encode the data, then stop")
@@ -48,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(config: TrainConfig, minutes: float | None, prepare_only: bool) -> None:
     prepare_host(config.device)
-    setup = importlib.import_module("x2edit_core.comfy_bridge.training_setup")
+    setup = importlib.import_module("..comfy_bridge.training_setup", __package__)
     parts = setup.assemble(config, poll=_preparing())
     if prepare_only:
         parts.batches.close()

@@ -84,7 +84,7 @@ class Trainer:
         `on_step` may raise `Stopped`, and any other exception ends the run too: state and result are written first.
         """
         try:
-            with self.parts.model.training():
+            with self.parts.model.session():
                 while self.step < self.config.steps:
                     report = self._advance()
                     if self.step % self.config.save_every == 0 and self.step < self.config.steps:

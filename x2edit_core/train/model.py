@@ -46,11 +46,11 @@ class Prediction:
 
 
 class Model(Protocol):
-    """A network to train. `predicting` is entered once per batch, within `training`; backward happens inside it."""
+    """A network to train. `predicting` is entered once per batch, within `session`; backward happens inside it."""
 
     @property
     def device(self) -> torch.device: ...
 
-    def training(self) -> AbstractContextManager[None]: ...
+    def session(self) -> AbstractContextManager[None]: ...
 
     def predicting(self, inputs: Inputs, watch: Watch | None = None) -> AbstractContextManager[Prediction]: ...

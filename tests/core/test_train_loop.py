@@ -1,0 +1,194 @@
+"""The loop on a toy network: it learns, resumes bit by bit, stops when asked, and is the same from two processes."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+import torch
+from torch import nn
+
+from x2edit_core.train import loop
+from x2edit_core.train.batches import Batches, Ranks, SampleError
+from x2edit_core.train.checkpoints import states
+from x2edit_core.train.config import parse_config
+from x2edit_core.train.journal import read_table
+from x2edit_core.train.model import Prediction
+from x2edit_core.train.samples import Example
+
+
+class ToyPool:
+    """Sixteen examples in two buckets of different shapes."""
+
+    def __init__(self, broken=()):
+        source = torch.Generator().manual_seed(3)
+        shapes = [(2, 4, 4), (2, 2, 6)]
+        self._targets = [torch.randn(shapes[index % 2], generator=source) for index in range(16)]
+        self.tasks = [index % 3 for index in range(16)]
+        self.buckets = [index % 2 for index in range(16)]
+        self._broken = set(broken)
+
+    def example(self, index):
+        if index in self._broken:
+            raise SampleError(f"sample {index} is broken")
+        return Example(self._targets[index], "words", self.tasks[index], self._targets[index] / 2)
+
+
+class ToyModel(nn.Module):
+    """Predicts from the noisy latent, the reference and σ."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Parameter(torch.zeros(3))
+        self.up = nn.Linear(1, 1)
+        with torch.no_grad():
+            self.up.weight.fill_(0.5), self.up.bias.zero_()
+
+    device = torch.device("cpu")
+
+    @contextlib.contextmanager
+    def session(self):
+        yield
+
+    @contextlib.contextmanager
+    def predicting(self, inputs, watch=None):
+        (reference,) = inputs.references
+        sigma = inputs.sigma.view(-1, 1, 1, 1)
+        velocity = self.mix[0] * inputs.noisy + self.mix[1] * reference + self.mix[2] * sigma
+        features = [velocity.flatten(1)[:, None]] if watch and watch.features else []
+        weight = torch.sigmoid(velocity.flatten(2).mean(1))
+        gate = torch.stack((weight, torch.zeros_like(weight)), -1)[:, :, None]
+        gates = [gate] if watch and watch.gates else []
+        yield Prediction(self.up(velocity.unsqueeze(-1)).squeeze(-1), features, gates)
+
+
+def config_for(folder, **changes):
+    values = {"kind": "x2edit", "output": str(folder), "steps": 12, "batch": 4, "save_every": 4, "log_every": 3,
+              "model": {"base": "toy"}, "optim": {"rate": 0.05, "ema": 0.9, "warmup": 3, "final": 0.1},
+              "loss": {"contrast": 0.2, "balance": 0.01}}  # fmt: skip
+    return parse_config({**values, **changes})
+
+
+def trainer_for(config, ranks=None, pool=None, report=lambda error: None):
+    model = ToyModel()
+    batches = Batches({"edit": pool or ToyPool()}, config, ranks, report)
+
+    def export(folder, step):
+        path = folder / "result.pt"
+        torch.save({name: value.clone() for name, value in model.state_dict().items()}, path)
+        return path
+
+    parts = loop.Parts(
+        model, model, lambda texts: (torch.zeros(len(texts), 1, 1),) * 2, batches, export, ranks or Ranks()
+    )
+    return loop.Trainer(config, parts)
+
+
+def losses_of(folder):
+    return [(row["step"], row["loss"], row["flow"], row["contrast"]) for row in read_table(folder / "losses.csv")]
+
+
+def run(config, **options):
+    trainer = trainer_for(config, **options)
+    reports = []
+    result = trainer.run(reports.append)
+    return result, reports
+
+
+def test_it_learns_and_writes_everything_down(tmp_path):
+    result, reports = run(config_for(tmp_path / "run", steps=150))
+    assert sum(item.flow for item in reports[-20:]) < 0.6 * sum(item.flow for item in reports[:20])
+    assert result == tmp_path / "run" / "result.pt"
+    assert len(read_table(tmp_path / "run" / "losses.csv")) == 150
+    assert [row["step"] for row in read_table(tmp_path / "run" / "experts.csv")][:2] == ["3", "6"]
+    assert len(read_table(tmp_path / "run" / "tasks.csv")) == 50
+    assert 'kind = "x2edit"' in (tmp_path / "run" / "config.toml").read_text()
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
+    whole, _ = run(config_for(tmp_path / "whole"))
+
+    class Killed(BaseException):
+        pass
+
+    config = config_for(tmp_path / "killed")
+    trainer = trainer_for(config)
+    trainer._save = lambda save=trainer._save: None if trainer.step == 6 else save()  # a kill writes nothing
+
+    def kill(report):
+        if report.step == 6:
+            raise Killed
+
+    with pytest.raises(Killed):
+        trainer.run(kill)
+    assert [path.name for path in states(tmp_path / "killed")] == ["state-0000004.pt"]
+    result, reports = run(config)
+    assert reports[0].step == 5
+    assert losses_of(tmp_path / "killed") == losses_of(tmp_path / "whole")
+    one, other = torch.load(whole), torch.load(result)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_hook_that_stops_keeps_the_work(tmp_path):
+    def stop(report):
+        if report.step == 5:
+            raise loop.Stopped
+
+    result = trainer_for(config_for(tmp_path)).run(stop)
+    assert result.exists() and [path.name for path in states(tmp_path)] == ["state-0000004.pt", "state-0000005.pt"]
+
+
+def test_an_error_outside_keeps_the_work_too(tmp_path):
+    def interrupt(report):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer_for(config_for(tmp_path)).run(interrupt)
+    assert [path.name for path in states(tmp_path)] == ["state-0000001.pt"]
+
+
+def test_a_damaged_state_gives_way_to_the_one_before(tmp_path):
+    run(config_for(tmp_path, steps=8))
+    newest = states(tmp_path)[-1]
+    newest.write_bytes(newest.read_bytes()[:100])
+    assert trainer_for(config_for(tmp_path, steps=8)).step == 4
+
+
+def test_another_configuration_is_not_mixed_into_a_run(tmp_path):
+    run(config_for(tmp_path, steps=4))
+    with pytest.raises(loop.X2EditError, match="batch = 4"):
+        trainer_for(config_for(tmp_path, steps=4, batch=2))
+    assert trainer_for(config_for(tmp_path, steps=8)).step == 4, "a run may be made longer"
+
+
+def test_divergence_ends_the_run_and_leaves_the_last_state(tmp_path):
+    run(config_for(tmp_path, steps=4))
+    trainer = trainer_for(config_for(tmp_path, steps=8))
+    with torch.no_grad():
+        trainer.parts.weights.mix.fill_(float("nan"))
+    with pytest.raises(loop.Diverged, match="step 5"):
+        trainer.run()
+    assert trainer_for(config_for(tmp_path, steps=8)).step == 4
+
+
+def test_broken_samples_are_replaced_and_told(tmp_path):
+    told = []
+    run(config_for(tmp_path, steps=8), pool=ToyPool(broken={0, 2, 5}), report=told.append)
+    assert told and all("broken" in str(error) for error in told)
+
+
+def test_accumulation_is_a_larger_batch(tmp_path):
+    """Two half batches of the same samples, noise and σ give the gradient of the whole."""
+    halves = config_for(tmp_path / "a", steps=1, batch=4, accumulate=2, loss={}, optim={"rate": 0.1, "clip": 0.0})
+    trainer = trainer_for(halves)
+    both = [trainer.parts.batches.at(number) for number in (0, 1)]
+    trainer.run()
+    moved = {name: value.clone() for name, value in trainer.parts.weights.state_dict().items()}
+    model = ToyModel()
+    for batch in both:
+        trainer.parts = loop.dataclasses.replace(trainer.parts, model=model)
+        with model.predicting(trainer._inputs(batch)) as prediction:
+            (loop.losses.flow_errors(prediction.velocity, batch.noise - batch.target).mean() / 2).backward()
+    torch.optim.AdamW(model.parameters(), 0.1, weight_decay=1e-4).step()
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(moved[name], value)

@@ -1,0 +1,109 @@
+"""The losses: the research code's numbers, simple cases known by hand, and the same from one process and from two."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from x2edit_core.train import losses
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests" / "data" / "golden" / "contrastive" / "io.safetensors"
+
+
+@pytest.fixture(scope="module")
+def golden():
+    tensors = load_file(GOLDEN)
+    layers = sum(name.startswith("hidden.") for name in tensors)
+    return [tensors[f"hidden.{i}"] for i in range(layers)], [tensors[f"grad.{i}"] for i in range(layers)], tensors
+
+
+def test_contrast_and_its_gradients_match_the_research_code(golden):
+    hidden, gradients, tensors = golden
+    hidden = [item.clone().requires_grad_() for item in hidden]
+    loss = 0.2 * losses.task_contrast(hidden, tensors["task"], 0.5)
+    loss.backward()
+    assert abs(float(loss.detach() - tensors["loss"])) <= 1e-5 * float(tensors["loss"])
+    for item, wanted in zip(hidden, gradients, strict=True):
+        assert float((item.grad - wanted).norm() / wanted.norm()) <= 1e-5
+
+
+def test_samples_of_one_task_that_lie_together_cost_less():
+    near, far = torch.randn(2, 1, 64), torch.randn(2, 1, 64)
+    apart = torch.cat((near, far))
+    together = torch.cat((near[:1], near[:1] + 0.01, far[:1], far[:1] + 0.01))
+    tasks = torch.tensor([1, 1, 2, 2])
+    assert losses.task_contrast([together], tasks) < losses.task_contrast([apart], tasks)
+
+
+def test_a_sample_alone_in_its_task_pulls_nobody():
+    features = torch.randn(3, 2, 8, requires_grad=True)
+    losses.task_contrast([features], torch.tensor([1, 2, 3])).backward()
+    assert torch.isfinite(features.grad).all()
+
+
+def test_balance_is_one_when_experts_are_used_alike_and_grows_when_not():
+    even = torch.eye(4).expand(1, 4, 4)[:, :, None] * 0.5  # [B, T, P, E]: token t goes to expert t
+    skewed = torch.zeros_like(even)
+    skewed[..., 0] = 0.5
+    assert float(losses.gate_balance([even])) == pytest.approx(1.0)
+    assert float(losses.gate_balance([skewed])) == pytest.approx(4.0)
+
+
+def test_balance_asks_for_less_weight_on_the_overused_expert():
+    logits = torch.zeros(1, 8, 1, 3, requires_grad=True)
+    selected = torch.zeros(1, 8, 1, 3)
+    selected[..., 0] = 1.0
+    selected[:, :2, :, 1] = 1.0
+    gate = logits.softmax(-1) * selected
+    losses.gate_balance([gate]).backward()
+    assert logits.grad[..., 0].sum() > 0 > logits.grad[..., 1].sum()
+
+
+def test_usage_counts_selections():
+    gate = torch.tensor([[0.9, 0.1, 0.0], [0.5, 0.0, 0.2]]).view(1, 2, 1, 3)
+    torch.testing.assert_close(losses.expert_usage([gate]), torch.tensor([0.5, 0.25, 0.25]))
+
+
+def test_flow_error_is_the_mean_square_of_each_row():
+    errors = losses.flow_errors(torch.zeros(2, 3, 2, 2), torch.stack((torch.ones(3, 2, 2), torch.full((3, 2, 2), 2.0))))
+    torch.testing.assert_close(errors, torch.tensor([1.0, 4.0]))
+
+
+def run_ranks(script, world, *arguments, timeout=120):
+    """Run `script` of this folder in `world` processes over gloo; their outputs as JSON."""
+    port = 29500 + os.getpid() % 2000
+    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world),
+                   "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}  # fmt: skip
+    command = [sys.executable, str(Path(__file__).with_name(script)), *map(str, arguments)]
+    processes = [
+        subprocess.Popen(
+            command, env={**environment, "RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for rank in range(world)
+    ]
+    outputs = [process.communicate(timeout=timeout) for process in processes]
+    for process, (_, errors) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, errors.decode()[-2000:]
+    return [json.loads(output.decode().splitlines()[-1]) for output, _ in outputs]
+
+
+def test_two_processes_compute_what_one_does_and_send_few_bytes(golden):
+    hidden, _, tensors = golden
+    first, second = run_ranks("ranks_contrast.py", 2, GOLDEN)
+    for found in (first, second):
+        assert found["worst_gradient"] <= 1e-6
+    mean = (first["loss"] + second["loss"]) / 2
+    assert mean == pytest.approx(float(tensors["loss"]) / 0.2, rel=1e-6)
+    rows, width = hidden[0].shape[0] // 2, hidden[0][0].numel()
+    features = 4 * rows * width * len(hidden)  # a process's own features, float32
+    small = 4 * (2 * rows) ** 2 * len(hidden) * 2 + 1000
+    assert first["sent_forward"] <= features / 2 + small, "(W − 1)/W of its features, W = 2"
+    assert first["sent_backward"] <= features / 2 + small

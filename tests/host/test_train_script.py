@@ -1,0 +1,111 @@
+"""Twenty steps and fewer through the script, of every kind, on the host's FLUX and scenes drawn for it."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+import torch
+
+KINDS = ["x2edit", "moe", "lora", "base"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("scenes")
+
+
+def config_text(folder, cache, kind, steps=4, **changes):
+    """TOML of a run of a few steps on 32 px scenes."""
+    tables = {
+        "": {"kind": kind, "output": str(folder), "steps": steps, "batch": 4, "log_every": 2, "save_every": 100},
+        "model": {
+            "base": "" if kind == "base" else "demo:x2edit",
+            "precision": "float32",
+            "train_text": kind == "base",
+        },
+        "flux": {"hidden": 128, "double": 1, "single": 1, "context": 32, "pooled": 16},
+        "adapter": {"experts": 4, "rank": 2},
+        "data": {"cache": str(cache), "cases": 12, "pictures": 4, "size": 32, "workers": 0},
+        "loss": {"contrast": 0.2 if kind == "x2edit" else 0.0},
+        "optim": {"rate": 0.01, "ema": 0.5},
+    }
+    for name, value in changes.items():
+        table, _, key = name.rpartition("__")
+        tables[table][key] = value
+    lines = []
+    for table, values in tables.items():
+        lines += [f"[{table}]"] if table else []
+        lines += [f"{key} = {_toml(value)}" for key, value in values.items()]
+    if kind == "base":
+        lines += ["[data.mix]", "edit = 1", "copy = 1", "picture = 1"]
+    return "\n".join(lines)
+
+
+def _toml(value):
+    return str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
+
+
+def run_script(pack, folder, text, *flags):
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "wanted.toml"
+    path.write_text(text)
+    return pack.core("train.__main__").main([str(path), *flags])
+
+
+def losses_of(folder):
+    with (folder / "losses.csv").open() as file:
+        return [(row["step"], row["loss"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_trains_and_its_result_loads(pack, tmp_path, cache, kind):
+    assert run_script(pack, tmp_path, config_text(tmp_path, cache, kind)) == 0
+    assert len(losses_of(tmp_path)) == 4
+    if kind == "base":
+        import comfy.sd
+
+        model = comfy.sd.load_diffusion_model(str(tmp_path / "base.safetensors"))
+        assert model.get_model_object("diffusion_model").hidden_size == 128
+        assert (tmp_path / "text.safetensors").exists()
+        return
+    adapter = pack.core("checkpoint").load_adapter(tmp_path / "adapter.safetensors")
+    assert adapter.task_aware == (kind == "x2edit")
+    assert adapter.spec.experts == (0 if kind == "lora" else 4)
+    assert all(delta.up.any() for delta in adapter.deltas), "every site has learnt something"
+
+
+def test_a_run_in_two_pieces_is_the_run_in_one(pack, tmp_path, cache):
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    run_script(pack, whole, config_text(whole, cache, "x2edit", steps=6))
+    for steps in (3, 6):
+        run_script(pack, pieces, config_text(pieces, cache, "x2edit", steps=steps))
+    assert losses_of(pieces) == losses_of(whole)
+    load = pack.core("checkpoint").load_adapter
+    one, other = (load(folder / "adapter.safetensors").state_dict() for folder in (whole, pieces))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_bfloat16_and_checkpointing_learn_alike(pack, tmp_path, cache):
+    changed = {"model__gradient_checkpointing": True, "model__precision": "bfloat16"}
+    losses = []
+    for name, changes in (("plain", {}), ("lean", changed)):
+        run_script(pack, tmp_path / name, config_text(tmp_path / name, cache, "moe", **changes))
+        losses.append([float(loss) for _, loss in losses_of(tmp_path / name)])
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def test_a_dry_run_prints_the_whole_configuration_and_touches_nothing(pack, tmp_path, cache, capsys):
+    folder = tmp_path / "run"
+    assert run_script(pack, tmp_path, config_text(folder, cache, "x2edit"), "--dry-run") == 0
+    config = pack.core("train.config")
+    printed = tmp_path / "printed.toml"
+    printed.write_text(capsys.readouterr().out)
+    assert config.load_config(printed) == config.load_config(tmp_path / "wanted.toml")
+    assert not folder.exists()
+
+
+def test_a_wrong_configuration_is_refused_with_every_fault(pack, tmp_path, cache, caplog):
+    text = config_text(tmp_path, cache, "x2edit", data__sise=3, adapter__rank="two")
+    assert run_script(pack, tmp_path, text) == 1
+    assert "data.sise is not known" in caplog.text and "adapter.rank = 'two'" in caplog.text
