@@ -5,14 +5,46 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from ..x2edit_core import comfy_bridge
-from . import apply, chat, classify, demo, encode, icedit, icedit_free, load, reference, routing, shift, task
+from ..x2edit_core.comfy_bridge.picker import register_routes
+from . import (
+    apply,
+    chat,
+    classify,
+    demo,
+    encode,
+    filter,
+    icedit,
+    icedit_free,
+    judge,
+    load,
+    reference,
+    routing,
+    shift,
+    task,
+)
 
-STAGES = (demo, load, task, classify, chat, encode, reference, apply, shift, routing, icedit, icedit_free)
+STAGES = (
+    demo,
+    load,
+    task,
+    classify,
+    chat,
+    encode,
+    reference,
+    apply,
+    shift,
+    routing,
+    icedit,
+    icedit_free,
+    judge,
+    filter,
+)
 
 
 class X2EditExtension(ComfyExtension):
     async def on_load(self) -> None:
         comfy_bridge.register_model_folders()
+        register_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [node for stage in STAGES for node in stage.NODES]

@@ -37,7 +37,7 @@ class Plan:
     seeds: int = 6
     early_steps: int = 10
     steps: int = 50
-    mode: Mode = "continue"
+    mode: Mode = "paper"
     order: Order = "champion"
     batched: bool = False
 

@@ -98,20 +98,20 @@ def test_paper_mode_runs_the_winner_on_its_whole_schedule():
 
 
 def test_continue_mode_goes_on_with_the_very_run_that_was_judged():
-    result, denoiser = play(Plan(5, 3, 4, 20))
+    result, denoiser = play(Plan(5, 3, 4, 20, "continue"))
     assert result.run is result.winner.run
     assert denoiser.log[-1] == ((7,), 20)
     assert result.early_evaluations == 12
 
 
 def test_a_batch_is_denoised_at_once_and_said():
-    result, denoiser = play(Plan(5, 4, 2, 6, batched=True))
+    result, denoiser = play(Plan(5, 4, 2, 6, "continue", batched=True))
     assert denoiser.log == [((5, 6, 7, 8), 2), ((8,), 6)]
     assert "last bits" in result.report()
 
 
 def test_a_sampler_that_cannot_resume_is_said():
-    result, _ = play(Plan(5, 2, 2, 6), denoiser=Counting("it draws noise"))
+    result, _ = play(Plan(5, 2, 2, 6, "continue"), denoiser=Counting("it draws noise"))
     assert "run again from its seed, as it draws noise" in result.report()
     assert result.evaluations == 2 * 2 + 6
 
@@ -138,7 +138,7 @@ def test_a_broken_candidate_is_dropped(mode, order):
 
 
 def test_a_winner_that_breaks_later_makes_room_for_the_next():
-    result, _ = play(Plan(0, 4, 4, 28), denoiser=Counting(spoils={3: 28}))
+    result, _ = play(Plan(0, 4, 4, 28, "continue"), denoiser=Counting(spoils={3: 28}))
     assert result.seed == 2
     assert result.run.done == 28 and not result.run.broken
     assert "the next one took over" in result.report()
@@ -170,13 +170,13 @@ def test_one_failure_costs_one_comparison_only():
     def shy(a, b):
         return Verdict("tie", fault="no answer") if b == 1 else higher(a, b)
 
-    result, _ = play(Plan(0, 4, 2, 7), shy)
+    result, _ = play(Plan(0, 4, 2, 7, "continue"), shy)
     assert result.seed == 3
     assert [bool(match.fault) for match in result.matches] == [True, False, False]
 
 
 def test_ties_keep_the_earlier_candidate():
-    result, _ = play(Plan(0, 5, 2, 7), lambda a, b: Verdict("tie", "both orders disagree"))
+    result, _ = play(Plan(0, 5, 2, 7, "continue"), lambda a, b: Verdict("tie", "both orders disagree"))
     assert result.seed == 0
     assert not result.faults
     assert "a tie, both orders disagree" in result.report()
@@ -191,7 +191,7 @@ def test_an_interrupt_is_not_a_judges_failure(remote):
         raise Interrupt
 
     with pytest.raises(Interrupt):
-        play(Plan(0, 3, 2, 7), stop, remote=remote)
+        play(Plan(0, 3, 2, 7, "continue"), stop, remote=remote)
 
 
 def test_a_remote_judge_thinks_while_the_next_candidate_is_denoised():
@@ -208,7 +208,7 @@ def test_a_remote_judge_thinks_while_the_next_candidate_is_denoised():
         assert third.wait(20), "the third candidate waited for the verdict on the first two"
         return higher(a, b)
 
-    result, _ = play(Plan(0, 3, 2, 7), slow, Waiting(), remote=True)
+    result, _ = play(Plan(0, 3, 2, 7, "continue"), slow, Waiting(), remote=True)
     assert result.seed == 2 and not result.faults
 
 
@@ -220,7 +220,7 @@ def test_a_local_judge_begins_when_all_candidates_are_there():
         seen.append(len(denoiser.log))
         return higher(a, b)
 
-    play(Plan(0, 3, 2, 7), judge, denoiser)
+    play(Plan(0, 3, 2, 7, "continue"), judge, denoiser)
     assert seen == [3, 3]
 
 
@@ -231,7 +231,7 @@ def test_a_judge_of_many_is_asked_once():
         asked.append(list(pictures))
         return Pick(1, "chosen by hand")
 
-    result, _ = play(Plan(7, 4, 2, 7), choose=choose)
+    result, _ = play(Plan(7, 4, 2, 7, "continue"), choose=choose)
     assert asked == [[7, 8, 9, 10]]
     assert result.seed == 8
     assert result.matches[0].players == (1, 2, 3, 4)
@@ -239,7 +239,7 @@ def test_a_judge_of_many_is_asked_once():
 
 def test_the_judge_is_dismissed_before_the_final_steps():
     denoiser, at = Counting(), []
-    play(Plan(0, 2, 2, 7), denoiser=denoiser, dismiss=lambda: at.append(len(denoiser.log)))
+    play(Plan(0, 2, 2, 7, "continue"), denoiser=denoiser, dismiss=lambda: at.append(len(denoiser.log)))
     assert at == [2]
 
 

@@ -36,6 +36,10 @@ class Resident(Protocol):
         """Bring the model to its device with `memory_bytes` to spare, and name that device."""
         ...
 
+    def release(self) -> None:
+        """Give the device's memory back until the model is next needed."""
+        ...
+
 
 class OnDevice:
     """A model that stays where it is put."""
@@ -47,6 +51,9 @@ class OnDevice:
     def ready(self, memory_bytes: int) -> torch.device:
         del memory_bytes
         return self._device
+
+    def release(self) -> None:
+        """It stays."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,11 @@ class FolderChat:
     @property
     def vision(self) -> bool:
         return "vision_config" in self._config
+
+    def release(self) -> None:
+        """Give the device's memory back; the next question brings the model to its device again."""
+        if self._loaded is not None:
+            self._loaded.resident.release()
 
     def generate(self, messages: Sequence[Message], max_tokens: int = 256) -> str:
         check_messages(messages, self.vision, self.name)

@@ -58,6 +58,10 @@ class HostClipChat:
     def vision(self) -> bool:
         return hasattr(self._model, "visual")
 
+    def release(self) -> None:
+        """Move the model out of the device's memory; the next question brings it back."""
+        model_management.unload_model_and_clones(self._clip.patcher)
+
     def generate(self, messages: Sequence[Message], max_tokens: int = 256) -> str:
         check_messages(messages, self.vision, self.name)
         tokens = {self._name: [[(token, 1.0) for token in self._tokens(messages)]]}
@@ -235,6 +239,9 @@ class HostResident:
                 "The model does not fit into this device's memory. Use a smaller model, or device cpu.",
             )
         return device
+
+    def release(self) -> None:
+        model_management.unload_model_and_clones(self.patcher)
 
 
 DEVICES = ("auto", "cpu")

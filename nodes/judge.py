@@ -1,0 +1,81 @@
+"""Who says which of two edits is better: a vision model, or a person in the page."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..x2edit_core.chat import Chat as ChatModel
+from ..x2edit_core.comfy_bridge.picker import human_judge
+from ..x2edit_core.judge import ChatJudge
+from .types import Chat, Judge
+
+ALIASES = ["x2edit", "vlm judge", "early filter", "best of n", "pick best", "compare edits"]
+
+
+def _output() -> io.Output:
+    return Judge.Output("judge", display_name="judge", tooltip="For X2Edit Early Filter.")
+
+
+class X2EditJudge(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="X2EditJudge",
+            display_name="X2Edit Judge",
+            category="X2Edit/selection",
+            description="Lets a vision model compare edits with their source and say which one is better. If it cannot "
+            "answer, the earlier candidate stays, and the report says so.",
+            search_aliases=ALIASES,
+            inputs=[
+                Chat.Input("chat", tooltip="A model that sees pictures, such as Qwen3-VL. Large ones judge better."),
+                io.Boolean.Input(
+                    "debias",
+                    default=True,
+                    tooltip="Ask about each pair in both orders; if the answers contradict each other, it is a tie. Costs "
+                    "twice as many questions.",
+                ),
+                io.String.Input(
+                    "criteria",
+                    default="",
+                    multiline=True,
+                    optional=True,
+                    tooltip="What else the better edit should be, in your own words. May stay empty.",
+                ),
+            ],
+            outputs=[_output()],
+        )
+
+    @classmethod
+    def execute(cls, chat: ChatModel, debias: bool = True, criteria: str = "") -> io.NodeOutput:
+        return io.NodeOutput(ChatJudge(chat, debias, criteria))
+
+
+class X2EditHumanJudge(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="X2EditHumanJudge",
+            display_name="X2Edit Human Judge",
+            category="X2Edit/selection",
+            description="Pauses the run and shows the candidates as cards in the page; the one you click is finished. Open "
+            "pages show the cards at once, reloaded pages again.",
+            search_aliases=[*ALIASES, "choose by hand", "pause", "image picker", "manual selection"],
+            inputs=[
+                io.Float.Input(
+                    "timeout",
+                    default=120.0,
+                    min=0.0,
+                    max=86400.0,
+                    step=1.0,
+                    tooltip="Seconds until the first candidate is taken without you; 0 waits for as long as it takes.",
+                ),
+            ],
+            outputs=[_output()],
+        )
+
+    @classmethod
+    def execute(cls, timeout: float) -> io.NodeOutput:
+        return io.NodeOutput(human_judge(timeout))
+
+
+NODES = [X2EditJudge, X2EditHumanJudge]

@@ -1,0 +1,96 @@
+"""Questions to a person: opened in one thread, answered from another."""
+
+from __future__ import annotations
+
+import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from PIL import Image
+
+from x2edit_core.errors import X2EditError
+from x2edit_core.picker import WaitingRoom
+
+RED, GREEN = Image.new("RGB", (6, 4), (255, 0, 0)), torch.zeros(4, 6, 3)
+
+
+class Room(WaitingRoom):
+    """A room with a bell that rings when its list changes, and a switch that interrupts."""
+
+    def __init__(self):
+        self.bell, self.stopped = threading.Event(), False
+        super().__init__(self.bell.set, self._check)
+
+    def _check(self):
+        if self.stopped:
+            raise InterruptedError
+
+    def opened(self):
+        assert self.bell.wait(10)
+        return self.questions()[0]
+
+
+@pytest.fixture
+def room():
+    return Room()
+
+
+@pytest.fixture
+def asker(room):
+    with ThreadPoolExecutor(1) as pool:
+        yield lambda timeout=0.0: pool.submit(room.ask, "add a hat", RED, [RED, GREEN], timeout)
+        room.stopped = True
+
+
+def test_an_answer_from_elsewhere_ends_the_wait(room, asker):
+    waiting = asker()
+    question = room.opened()
+    assert (question["title"], question["count"], question["remaining_s"]) == ("add a hat", 2, None)
+    room.answer(question["id"], 1)
+    assert waiting.result(10) == 1
+    assert room.questions() == []
+
+
+def test_pictures_are_served_while_the_question_is_open(room, asker):
+    waiting = asker()
+    id = room.opened()["id"]
+    found = [Image.open(io.BytesIO(room.picture(id, index))).getcolors() for index in (-1, 0, 1)]
+    assert found == [[(24, (255, 0, 0))], [(24, (255, 0, 0))], [(24, (0, 0, 0))]]
+    room.answer(id, 0)
+    waiting.result(10)
+    with pytest.raises(X2EditError, match="No question"):
+        room.picture(id, 0)
+
+
+def test_time_runs_out(room, asker):
+    waiting = asker(0.3)
+    assert 0 <= room.opened()["remaining_s"] <= 0.3
+    assert waiting.result(10) is None
+    assert room.questions() == []
+
+
+def test_an_interrupt_closes_the_question(room, asker):
+    waiting = asker()
+    room.opened()
+    room.stopped = True
+    with pytest.raises(InterruptedError):
+        waiting.result(10)
+    assert room.questions() == []
+
+
+def test_the_first_answer_counts_and_wrong_ones_are_refused(room, asker):
+    waiting = asker()
+    id = room.opened()["id"]
+    for wrong in (-1, 2):
+        with pytest.raises(X2EditError, match="0 to 1"):
+            room.answer(id, wrong)
+    with pytest.raises(X2EditError, match="No question"):
+        room.answer("other", 0)
+    with pytest.raises(X2EditError, match="0 to 1"):
+        room.picture(id, 2)
+    room.answer(id, 1)
+    assert waiting.result(10) == 1
+    with pytest.raises(X2EditError, match="No question"):
+        room.answer(id, 0)

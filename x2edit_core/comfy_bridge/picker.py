@@ -1,0 +1,85 @@
+"""The person's judge on the host: routes for the page, an event that tells it to look, and the wait.
+
+`GET /x2edit/choices` lists what is open; `GET /x2edit/choices/ID/K` is picture K of it as PNG, -1 the source;
+`POST /x2edit/choices/ID` with `{"choice": K}` answers. The event `x2edit.choices` is sent whenever the list changes.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from comfy import model_management
+
+from ..errors import X2EditError
+from ..judge import HumanJudge
+from ..picker import WaitingRoom
+
+EVENT = "x2edit.choices"
+PATH = "/x2edit/choices"
+
+
+def _server() -> Any:
+    """The running server, or None where the host's parts are used without one. Importing it would start half of one."""
+    return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+
+
+def _notify() -> None:
+    server = _server()
+    if server is not None:
+        server.send_sync(EVENT, {"open": len(room.questions())})
+
+
+room = WaitingRoom(_notify, model_management.throw_exception_if_processing_interrupted)
+
+
+def human_judge(timeout_s: float) -> HumanJudge:
+    """A judge that asks in the page; raises `X2EditError` at the question where no page can be."""
+
+    def ask(*question: Any) -> int | None:
+        if _server() is None:
+            raise X2EditError("A person can be asked only while ComfyUI's server runs.")
+        return room.ask(*question)
+
+    return HumanJudge(ask, timeout_s)
+
+
+def register_routes() -> None:
+    """Add the routes to the server that is about to start; nothing happens without one."""
+    server = _server()
+    if server is not None:
+        server.routes.get(PATH)(_list)
+        server.routes.get(PATH + "/{id}/{index}")(_picture)
+        server.routes.post(PATH + "/{id}")(_answer)
+
+
+async def _list(request: Any) -> Any:
+    from aiohttp import web
+
+    return web.json_response(room.questions())
+
+
+async def _picture(request: Any) -> Any:
+    from aiohttp import web
+
+    try:
+        png = room.picture(request.match_info["id"], int(request.match_info["index"]))
+    except ValueError as error:  # not a number, or an X2EditError
+        return web.json_response({"error": str(error)}, status=404)
+    return web.Response(body=png, content_type="image/png", headers={"Cache-Control": "no-store"})
+
+
+async def _answer(request: Any) -> Any:
+    from aiohttp import web
+
+    try:
+        choice = (await request.json())["choice"]
+        if type(choice) is not int:
+            raise TypeError
+    except (ValueError, KeyError, TypeError):
+        return web.json_response({"error": 'Expected JSON such as {"choice": 0}.'}, status=400)
+    try:
+        room.answer(request.match_info["id"], choice)
+    except X2EditError as error:
+        return web.json_response({"error": str(error)}, status=404)
+    return web.json_response({"choice": choice})
