@@ -12,7 +12,7 @@ into a product with the hidden state and a per-row constant (`task_bias`). No st
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -112,29 +112,37 @@ class RoutedDelta(nn.Module):
         wide = _wide(embedding)
         return wide @ self.task_gate.to(wide).t()
 
-    def expert_weights(self, logits: Tensor, bias: Tensor | None) -> Tensor:
-        """Gate outputs [N, P, E] from the hidden half's logits [N, P·E] and per-token bias (see `token_bias`)."""
-        total = logits if bias is None else logits + bias
-        return self.routing.weights(total.unflatten(-1, (self.projections, self.experts)))
-
     def hidden(self, x: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Gated low-rank activations [N, P, K] and the gate outputs, float32 [N, P, E] (None without experts).
 
         In float32 and above the gates ride in the fused product; below, they are computed apart in float32, since
         rounded logits change which experts are selected.
         """
-        weight = _matched(self.down_gate, x)
         if not self.experts:
-            return torch.mm(x, weight.t()).unflatten(-1, (self.projections, -1)), None
+            return torch.mm(x, _matched(self.down_gate, x).t()).unflatten(-1, (self.projections, -1)), None
+        if torch.is_grad_enabled() and (x.requires_grad or self.down_gate.requires_grad):
+            return _LeanHidden.apply(x, self.down_gate, bias, self)  # pyright: ignore[reportReturnType]
+        return self.gated(*self.products(x), bias)[:2]
+
+    def products(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Low-rank activations [N, P·K] and the hidden half's logits [N, P·E], not yet weighted by the gates."""
+        weight = _matched(self.down_gate, x)
         rows = weight.shape[0] - self.gates
         if x.dtype in WIDE:
             packed = torch.mm(x, weight.t())
-            low, logits = packed[:, :rows], packed[:, rows:]
-        else:
-            low, logits = torch.mm(x, weight[:rows].t()), _gate_logits(x, weight[rows:])
-        gate = self.expert_weights(logits, bias)
+            return packed[:, :rows], packed[:, rows:]
+        return torch.mm(x, weight[:rows].t()), _gate_logits(x, weight[rows:])
+
+    def gated(self, low: Tensor, logits: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """`low` [N, P·K] weighted in place, as [N, P, K]; gate outputs [N, P, E]; logits with their bias [N, P·E]."""
+        logits = logits if bias is None else logits + bias
+        gate = self.routing.weights(self.per_expert(logits))
         low = low.unflatten(-1, (self.projections, self.experts + self.shared, self.rank))
-        return _masked(low, gate.to(x.dtype).unsqueeze(-1), self.experts).flatten(-2), gate
+        low[:, :, : self.experts].mul_(gate.to(low.dtype).unsqueeze(-1))
+        return low.flatten(-2), gate, logits
+
+    def per_expert(self, logits: Tensor) -> Tensor:
+        return logits.unflatten(-1, (self.projections, self.experts))
 
     def add_to(self, out: Tensor, hidden: Tensor, starts: tuple[int, ...], strength: float) -> None:
         """Add projection p's delta into columns starts[p] : starts[p] + O of out [N, W], in place.
@@ -173,11 +181,41 @@ def _wide(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype in WIDE else tensor.float()
 
 
-def _masked(low: Tensor, gate: Tensor, experts: int) -> Tensor:
-    """low [N, P, E + S, R] with its first E experts weighted by gate [N, P, E, 1]; the shared one passes as it is."""
-    if not (torch.is_grad_enabled() and (low.requires_grad or gate.requires_grad)):
-        low[:, :, :experts].mul_(gate)
-        return low
-    if low.shape[2] == experts:
-        return low * gate
-    return torch.cat((low[:, :, :experts] * gate, low[:, :, experts:]), dim=2)
+class _LeanHidden(torch.autograd.Function):
+    """`RoutedDelta.hidden` that keeps for backward only its input, its logits, and its result.
+
+    The result is kept anyway, by the up-projection. What an expert gave before its weight is found again as result over
+    weight, and is not needed where the weight is zero.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, delta: RoutedDelta) -> tuple[Tensor, Tensor]:
+        hidden, gate, logits = delta.gated(*delta.products(x), bias)
+        ctx.save_for_backward(x, weight, logits, hidden)
+        ctx.delta, ctx.shared_bias = delta, bias is not None and bias.shape[0] == 1
+        ctx.set_materialize_grads(False)
+        return hidden, gate
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor | None, grad_gate: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore
+        x, weight, logits, hidden = ctx.saved_tensors
+        delta: RoutedDelta = ctx.delta
+        grad = torch.zeros_like(hidden) if grad is None else grad
+        with torch.enable_grad():
+            logits = logits.detach().requires_grad_()
+            gate = delta.routing.weights(delta.per_expert(logits))
+        parts = (delta.experts + delta.shared, delta.rank)
+        by_part, given = grad.unflatten(-1, parts), hidden.unflatten(-1, parts)
+        shares = gate.detach()
+        to_gate = (by_part * given)[:, :, : delta.experts].sum(-1, dtype=shares.dtype)
+        to_gate = torch.where(shares > 0, to_gate / shares, 0.0)
+        to_gate = to_gate if grad_gate is None else to_gate + grad_gate
+        to_logits = torch.autograd.grad(gate, logits, to_gate)[0] if gate.requires_grad else torch.zeros_like(logits)
+        to_low = by_part.clone(memory_format=torch.contiguous_format)
+        to_low[:, :, : delta.experts].mul_(shares.to(to_low.dtype).unsqueeze(-1))
+        packed = torch.cat((to_low.flatten(1), to_logits.to(to_low.dtype)), 1)
+        to_x = packed @ _matched(weight, x) if ctx.needs_input_grad[0] else None
+        to_weight = (packed.t() @ x).to(weight.dtype) if ctx.needs_input_grad[1] else None
+        to_bias = to_logits.sum(0, keepdim=True) if ctx.shared_bias else to_logits
+        return to_x, to_weight, to_bias if ctx.needs_input_grad[2] else None, None
