@@ -1,0 +1,151 @@
+"""The candidates' cards in the host's real page: shown, clicked, found again after a reload, gone when the run ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+CARDS = ".x2edit-picker button.x2edit-card"
+
+
+def graph(seed, timeout=0):
+    return {
+        "models": {"class_type": "X2EditDemoModels", "inputs": {"base": "x2edit"}},
+        "text": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["models", 1], "text": "make it red"}},
+        "latent": {"class_type": "EmptySD3LatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "source": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 99}},
+        "judge": {"class_type": "X2EditHumanJudge", "inputs": {"timeout": timeout}},
+        "filter": {
+            "class_type": "X2EditEarlyFilter",
+            "inputs": {
+                "model": ["models", 0], "positive": ["text", 0], "negative": ["text", 0], "latent": ["latent", 0],
+                "vae": ["models", 2], "judge": ["judge", 0], "source": ["source", 0],
+                "instruction": "<b>make it red</b>", "seed": seed, "seeds": 3, "early_steps": 1, "steps": 2, "cfg": 1.0,
+                "sampler": "euler", "scheduler": "simple", "mode": "continue", "order": "champion",
+            },
+        },
+        "seed": {"class_type": "PreviewAny", "inputs": {"source": ["filter", 1]}},
+    }  # fmt: skip
+
+
+class Running(threading.Thread):
+    """A graph that runs while the test looks at the page."""
+
+    def __init__(self, server, prompt):
+        super().__init__(daemon=True)
+        self.server, self.prompt, self.result, self.error = server, prompt, None, None
+        self.start()
+
+    def run(self):
+        try:
+            self.result = self.server.run(self.prompt)
+        except Exception as error:
+            self.error = error
+
+    def seed(self):
+        self.join(60)
+        assert self.error is None
+        return int(self.result.outputs["seed"]["text"][0])
+
+
+@pytest.fixture
+def start(page):
+    """Queue a graph; whatever the test leaves running is interrupted."""
+    started = []
+
+    def run(seed, **options):
+        started.append(Running(page.server, graph(seed, **options)))
+        return started[-1]
+
+    yield run
+    for running in started:
+        if running.is_alive():
+            page.server.interrupt()
+            running.join(60)
+
+
+@pytest.fixture(params=[False, True], ids=["classic", "nodes2"])
+def rendering(page, request):
+    page.evaluate("on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", request.param)
+    yield
+    page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+
+
+@pytest.fixture(autouse=True)
+def graph_in_front(page):
+    """A fresh profile opens the template browser, whose focus no other part of the page gets."""
+    page.raw.keyboard.press("Escape")
+    page.raw.wait_for_timeout(500)
+
+
+def gone(page):
+    page.raw.wait_for_selector(".x2edit-picker", state="detached", timeout=20_000)
+
+
+def test_a_click_chooses(page, start, rendering):
+    running = start(100 + int(time.time()))
+    page.raw.wait_for_selector(CARDS, timeout=60_000)
+    assert page.raw.locator(CARDS).count() == 3
+    loaded = page.raw.wait_for_function(
+        "() => { const all = [...document.querySelectorAll('.x2edit-picker img')];"
+        " return all.length === 4 && all.every(i => i.complete && i.naturalWidth > 0) }"
+    )
+    assert loaded
+    assert page.raw.locator(".x2edit-instruction").inner_text() == "<b>make it red</b>", "text, never markup"
+    page.raw.locator(CARDS).nth(1).click()
+    first = running.prompt["filter"]["inputs"]["seed"]
+    assert running.seed() == first + 1
+    gone(page)
+
+
+def test_a_digit_chooses_and_the_graph_stays_as_it_is(page, start):
+    before = page.evaluate("() => JSON.stringify(app.graph.serialize())")
+    running = start(2000 + int(time.time()))
+    page.raw.wait_for_selector(CARDS, timeout=60_000)
+    page.raw.keyboard.press("Delete")
+    page.raw.keyboard.press("3")
+    assert running.seed() == running.prompt["filter"]["inputs"]["seed"] + 2
+    gone(page)
+    assert page.evaluate("() => JSON.stringify(app.graph.serialize())") == before
+
+
+def test_a_reloaded_page_finds_the_open_question(page, start):
+    from .conftest import READY
+
+    running = start(3000 + int(time.time()), timeout=300)
+    page.raw.wait_for_selector(CARDS, timeout=60_000)
+    page.raw.reload(wait_until="load")
+    page.raw.wait_for_function(READY, timeout=120_000)
+    page.raw.wait_for_selector(CARDS, timeout=20_000)
+    assert "s" in page.raw.locator(".x2edit-timer").inner_text()
+    page.raw.locator(CARDS).first.click()
+    assert running.seed() == running.prompt["filter"]["inputs"]["seed"]
+    gone(page)
+
+
+def test_hiding_keeps_it_open_and_stopping_ends_the_run(page, start):
+    running = start(4000 + int(time.time()))
+    page.raw.wait_for_selector(CARDS, timeout=60_000)
+    hide, stop = (page.raw.locator(".x2edit-picker footer button").nth(index) for index in (0, 1))
+    hide.click()
+    assert not page.raw.locator(CARDS).first.is_visible()
+    hide.click()
+    assert page.raw.locator(CARDS).first.is_visible()
+    stop.click()
+    running.join(60)
+    assert type(running.error).__name__ == "PromptInterrupted"
+    gone(page)
+
+
+def test_time_closes_the_cards(page, start):
+    running = start(5000 + int(time.time()), timeout=4)
+    page.raw.wait_for_selector(CARDS, timeout=60_000)
+    assert running.seed() == running.prompt["filter"]["inputs"]["seed"]
+    gone(page)
+
+
+def test_the_page_logged_no_error(page, baseline_errors):
+    """Runs last: over everything above."""
+    assert set(page.errors) <= baseline_errors
