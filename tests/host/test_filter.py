@@ -425,3 +425,18 @@ def test_interrupting_closes_the_question(server):
     running.join(60)
     assert type(running.error).__name__ == "PromptInterrupted"
     assert server.get_json("/x2edit/choices") == []
+
+
+def test_a_released_chat_leaves_the_hosts_memory(pack):
+    """The way a folder's model takes; the sampling model beside it stays."""
+    from comfy import model_management
+
+    cpu = torch.device("cpu")
+    one, other = (pack.core("comfy_bridge.chat").HostResident(torch.nn.Linear(4, 4), cpu) for _ in range(2))
+    for resident in (one, other):
+        resident.ready(0)
+    one.release()
+    loaded = [entry.model for entry in model_management.current_loaded_models]
+    assert other.patcher in loaded
+    assert one.patcher not in loaded
+    assert one.ready(0) == cpu, "the next question brings it back"

@@ -29,6 +29,11 @@ SETTINGS = {
     "X2EditReference": {"size": "keep", "width": 0, "height": 0},
     "ICEditDiptych": {"width": 128},
     "ICEditInvert": {"width": 128},
+    # No model to ask stands behind a headless run, and no person: the judge gives up at once, and the first stays.
+    "X2EditChatFromEndpoint": {"base_url": "http://127.0.0.1:1/v1", "timeout": 1.0, "attempts": 1},
+    "X2EditHumanJudge": {"timeout": 1.0},
+    "X2EditEarlyFilter": {"seeds": 3, "early_steps": 2},
+    "X2EditEarlyFilterAdvanced": {"seeds": 3},
 }
 _ADAPTERS = {"x2edit": "embedded: x2edit", "icedit": "embedded: icedit"}
 _MODEL_NAMES = ("unet_name", "ckpt_name")
