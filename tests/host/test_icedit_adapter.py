@@ -285,3 +285,27 @@ def test_low_precision_bases(pack, golden_base, adapter, dtype):
     assert relative_error(found, expected) < 1.5 * rounding
     if dtype == torch.bfloat16:
         assert relative_error(found, expected) < 0.5 * relative_error(run(low), expected)
+
+
+def test_layers_without_weights_take_the_plain_parts_by_scope(pack, golden_base, adapter):
+    """As some quantised loaders leave them: a Python forward of their own and nothing that a patch could change."""
+    bare = load(pack.core("demo").GOLDEN / "icedit_moe" / "flux_fill_base_diffusers.safetensors")
+    expected = run(apply(pack, golden_base, adapter))
+    for block in bare.model.diffusion_model.single_blocks:
+        block.linear1 = Closed(block.linear1)
+    model = apply(pack, bare, adapter)
+    assert not model.patches
+    assert relative_error(run(model), expected) < 1e-5
+    with pytest.raises(ValueError, match=r"cannot be patched.*linear1"):
+        pack.run("ICEditStaticFallback", model=bare, adapter=adapter)
+
+
+class Closed(torch.nn.Module):
+    """A Linear whose weight is nobody else's business."""
+
+    def __init__(self, linear):
+        super().__init__()
+        self._linear = [linear]
+
+    def forward(self, x):
+        return self._linear[0](x)

@@ -1,7 +1,8 @@
 """The whole forward pass of the host's FLUX, bare and patched, at FLUX's own width with random weights.
 
 On a CPU the depth is cut to 1 double and 2 single blocks, which keeps the ratio and fits the machine; on a GPU it is
-FLUX's own 19 and 38. The bare pass carries the same reference tokens, placed by the host.
+FLUX's own 19 and 38. For X2Edit the bare pass carries the same reference tokens, placed by the host; for ICEdit the
+pictures are the panels of a diptych.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ def prepare_host(device: torch.device) -> None:
     comfy.options.enable_args_parsing()
 
 
-def make_flux(double: int, single: int, dtype: torch.dtype, device: torch.device) -> Any:
+def make_flux(channels: int, double: int, single: int, dtype: torch.dtype, device: torch.device) -> Any:
     import comfy.ops
     from comfy.ldm.flux.model import Flux
 
     flux = Flux(
-        in_channels=16, out_channels=16, vec_in_dim=768, context_in_dim=4096, hidden_size=HIDDEN, mlp_ratio=4.0,
+        in_channels=channels, out_channels=16, vec_in_dim=768, context_in_dim=4096, hidden_size=HIDDEN, mlp_ratio=4.0,
         num_heads=HIDDEN // 128, depth=double, depth_single_blocks=single, axes_dim=[16, 56, 56], theta=10000,
         patch_size=2, qkv_bias=True, guidance_embed=True, txt_ids_dims=[], dtype=dtype, device=device,
         operations=comfy.ops.disable_weight_init,
@@ -48,20 +49,25 @@ def randomise(module: torch.nn.Module) -> None:
         parameter.normal_(std=parameter.shape[-1] ** -0.5 if parameter.ndim > 1 else 0.02)
 
 
-def make_adapter(double: int, single: int, dtype: torch.dtype, device: torch.device) -> Any:
+def make_adapter(kind: str, double: int, single: int, dtype: torch.dtype, device: torch.device) -> Any:
+    """A random adapter with the published one's experts and ranks."""
     from x2edit_core.adapter import Adapter, AdapterSpec
-    from x2edit_core.moe import RoutedDelta
     from x2edit_core.sites import FluxShape
 
-    spec = AdapterSpec("x2edit", FluxShape(HIDDEN, double, single), EXPERTS, RANK, 2, float(RANK), shared=True)
-    packed = (EXPERTS + 1) * RANK
+    shape = FluxShape(HIDDEN, double, single)
+    if kind == "x2edit":
+        spec, task_width = AdapterSpec(kind, shape, EXPERTS, RANK, 2, float(RANK), shared=True), HIDDEN
+    else:
+        spec, task_width = AdapterSpec(kind, shape, 4, 32, 1, 32.0, False, "topk_first", (0, 0)), 0
     deltas = []
     for site in spec.sites:
-        count = len(site.slots)
-        shapes = ((count * (packed + EXPERTS), HIDDEN), (count * EXPERTS, HIDDEN), (count, HIDDEN, packed))
-        down_gate, task_gate, up = (torch.empty(shape, dtype=dtype, device=device) for shape in shapes)
-        deltas.append(RoutedDelta(down_gate, task_gate, up, experts=EXPERTS, shared=True, routing=spec.routing))
-    adapter = Adapter(spec, deltas, torch.empty(16, HIDDEN, dtype=dtype, device=device), "random")
+        packed = {
+            name: torch.empty(shape, dtype=dtype, device=device)
+            for name, shape in spec.shapes_at(site, task_width).items()
+        }
+        deltas.append(spec.pack(site, packed["down_gate"], packed.get("task_gate"), packed["up"]))
+    table = torch.empty(16, task_width, dtype=dtype, device=device) if task_width else None
+    adapter = Adapter(spec, deltas, table, "random")
     randomise(adapter)
     return adapter
 
@@ -107,9 +113,39 @@ def passes(
     }
 
 
+def icedit_passes(
+    flux: Any, adapter: Any, side_px: int, dtype: torch.dtype, device: torch.device
+) -> dict[str, Callable[[], Any]]:
+    """The variants on a diptych of two panels: merged plain parts cost nothing per step, so experts alone remain."""
+    from comfy.patcher_extension import WrappersMP
+
+    from x2edit_core.attach import Attachment
+    from x2edit_core.comfy_bridge.stack import KEY, AdapterStack
+
+    side = side_px // 8
+    x = torch.randn(1, flux.params.in_channels, side, 2 * side, device=device, dtype=dtype)
+    context = torch.randn(1, TEXT_TOKENS, 4096, device=device, dtype=dtype)
+    pooled = torch.randn(1, 768, device=device, dtype=dtype)
+    sigma, guidance = torch.full((1,), 0.7, device=device), torch.full((1,), 50.0, device=device)
+
+    def run(adapter: Any) -> Any:
+        stack = AdapterStack((Attachment(adapter),)) if adapter else None
+        wrappers = {WrappersMP.DIFFUSION_MODEL: {KEY: [stack.diffusion_model]}} if stack else {}
+        options = {"wrappers": wrappers, "cond_or_uncond": [0]}
+        return flux(x, sigma, context, pooled, guidance, transformer_options=options)
+
+    routed = adapter.routed_part()
+    return {
+        "base": lambda: run(None),
+        "experts, plain merged": lambda: run(routed),
+        "experts and plain by scope": lambda: run(adapter),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--kind", choices=("x2edit", "icedit_moe"), default="x2edit")
     parser.add_argument(
         "--sides", type=int, nargs="*", help="picture sides in pixels (default: 256 on a CPU; 512 1024)"
     )
@@ -119,22 +155,24 @@ def main() -> None:
     cpu = device.type == "cpu"
     prepare_host(device)
     double, single = (1, 2) if cpu else (19, 38)
-    flux, adapter = make_flux(double, single, dtype, device), make_adapter(double, single, dtype, device)
+    x2edit = args.kind == "x2edit"
+    flux = make_flux(16 if x2edit else 96, double, single, dtype, device)
+    adapter = make_adapter(args.kind, double, single, dtype, device)
     figures: dict[str, Any] = {"machine": machine(device), "blocks": [double, single], "sides": {}}
     print(
         f"{figures['machine']['device']}, torch {torch.__version__}; {double} double and {single} single blocks, bf16"
     )
     for side in args.sides or ([256] if cpu else [512, 1024]):
-        variants = passes(flux, adapter, side, dtype, device)
+        variants = (passes if x2edit else icedit_passes)(flux, adapter, side, dtype, device)
         times = interleaved(variants, device, rounds=7 if cpu else 20)
         tokens = TEXT_TOKENS + 2 * (side // 16) ** 2
-        base = times["base with reference"]
+        base = next(iter(times.values()))
         rows = {
             name: {"ms": sorted(found)[len(found) // 2] * 1000, "over_base": median_ratio(found, base)}
             for name, found in times.items()
         }
         figures["sides"][str(side)] = {"tokens": tokens, "variants": rows}
-        print(f"\n{side} px with reference and text: {tokens} tokens")
+        print(f"\n{side} px, two pictures and text: {tokens} tokens")
         for name, row in rows.items():
             print(f"{name:26} {row['ms']:10.1f} ms  {row['over_base']:.3f} × base")
     if not cpu:

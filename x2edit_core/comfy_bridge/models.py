@@ -27,6 +27,9 @@ from ..tasks import Task, TaskBatch, TaskChoice
 from .notices import say_once
 from .stack import KEY, AdapterStack
 
+LowRank = tuple[Site, Slot, Tensor, Tensor]
+"""Where it belongs, down [K, in] and up [out, K]."""
+
 
 @dataclass(frozen=True)
 class ManagedAdapter:
@@ -88,15 +91,17 @@ def apply_adapter(model: ModelPatcher, managed: ManagedAdapter, attachment: Atta
 
     An adapter that acts throughout puts its plain parts into the weights, as a LoRA loader would: the host counts them,
     applies them to quantised weights its own way, and they cost nothing per step. One that starts later or ends
-    earlier cannot, as merged weights do not switch off. Raises `ModelMismatchError` when the model is no FLUX.1, or
-    not the one that the adapter was made for.
+    earlier cannot, as merged weights do not switch off; nor can one whose layers keep no weights to patch.
+
+    Raises `ModelMismatchError` when the model is no FLUX.1, or not the one that the adapter was made for.
     """
     require_base(model, managed.adapter)
     if attachment.strength == 0.0:
         return model
-    if not attachment.always_on:
+    plain = list(_plain_parts(managed.adapter))
+    if not attachment.always_on or _absent_weights(model, plain):
         return _with_attachment(model, managed, attachment)
-    merged = _merged(model, _plain_parts(managed.adapter), attachment.strength)
+    merged = _merged(model, plain, attachment.strength) if plain else model
     routed = managed.routed
     if routed is None:
         return merged
@@ -112,9 +117,15 @@ def apply_static(model: ModelPatcher, managed: ManagedAdapter, strength: float) 
     if managed.adapter.task_aware or any(site.side == "output" for site in managed.adapter.sites):
         raise X2EditError(
             f"{managed.adapter.source} ({managed.adapter.describe()}) has no static form: its experts depend on the task "
-            "or read a layer's output. Only ICEdit adapters do; use Apply X2Edit Adapter for this one."
+            "or read a layer's output. Only ICEdit adapters have one; use Apply X2Edit Adapter for this one."
         )
-    return model if strength == 0.0 else _merged(model, static_mean(managed.adapter), strength)
+    parts = list(static_mean(managed.adapter))
+    if absent := _absent_weights(model, parts):
+        raise ModelMismatchError(
+            f"The connected model keeps {len(absent)} of the adapter's layers in a form that cannot be patched: "
+            f"{name_some(absent)}. Load it with a loader that keeps ComfyUI's own FLUX layers."
+        )
+    return model if strength == 0.0 else _merged(model, parts, strength)
 
 
 def require_base(model: ModelPatcher, adapter: Adapter) -> None:
@@ -129,7 +140,7 @@ def require_base(model: ModelPatcher, adapter: Adapter) -> None:
         )
 
 
-def _plain_parts(adapter: Adapter) -> Iterable[tuple[Site, Slot, Tensor, Tensor]]:
+def _plain_parts(adapter: Adapter) -> Iterable[LowRank]:
     """(site, slot, down, up) of the projections without experts, scaled."""
     for index, site in enumerate(adapter.sites):
         if not site.routed:
@@ -138,22 +149,23 @@ def _plain_parts(adapter: Adapter) -> Iterable[tuple[Site, Slot, Tensor, Tensor]
                 yield site, slot, down, up if delta.scale == 1.0 else up * delta.scale
 
 
-def _merged(model: ModelPatcher, parts: Iterable[tuple[Site, Slot, Tensor, Tensor]], strength: float) -> ModelPatcher:
-    """A clone of `model` with low-rank parts as the host's own weight patches; `model` itself if there are none."""
+def _weight_key(site: Site) -> str:
+    return f"diffusion_model.{site.module}.weight"
+
+
+def _absent_weights(model: ModelPatcher, parts: list[LowRank]) -> list[str]:
+    """Weights that the parts would change and the model does not have."""
+    return sorted({_weight_key(site) for site, *_ in parts} - model.model.state_dict().keys()) if parts else []
+
+
+def _merged(model: ModelPatcher, parts: list[LowRank], strength: float) -> ModelPatcher:
+    """A clone of `model` with low-rank parts as the host's own weight patches."""
     patches: dict[Any, LoRAAdapter] = {}
     for site, slot, down, up in parts:
-        key = f"diffusion_model.{site.module}.weight"
-        patches[key, (0, slot.start, slot.width)] = LoRAAdapter(set(), (up.data, down.data, None, None, None, None))
-    if not patches:
-        return model
+        place = (_weight_key(site), (0, slot.start, slot.width))
+        patches[place] = LoRAAdapter(set(), (up.data, down.data, None, None, None, None))
     clone = model.clone()
-    taken = clone.add_patches(patches, strength)
-    if len(taken) != len(patches):
-        absent = sorted(key for key, _ in patches.keys() - set(taken))
-        raise ModelMismatchError(
-            f"The connected model lacks {len(absent)} weights that the adapter changes: {name_some(absent)}. Load it "
-            "with a loader that keeps ComfyUI's own FLUX layers."
-        )
+    clone.add_patches(patches, strength)
     return clone
 
 
