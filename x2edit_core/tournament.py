@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from .chat.images import to_pil
 from .seeds import Candidate, Match, Selection
 
-CARD_PX = 256
+CARD_PX = 268
 COLUMNS = 6
 GAP_PX = 12
 CAPTION_PX = 26
@@ -47,7 +47,7 @@ def _card(candidate: Candidate, won: bool) -> Image.Image:
     card.paste("white", (0, picture.height + 12, CARD_PX, card.height))
     card.paste(picture, ((CARD_PX - picture.width) // 2, 6))
     state = "  WINNER" if won else "  dropped" if candidate.picture is None else ""
-    _write(ImageDraw.Draw(card), (4, picture.height + 16), f"{candidate.number}: {candidate.run.seed}{state}", won)
+    _write(ImageDraw.Draw(card), (4, picture.height + 16), f"{candidate.number}: seed {candidate.run.seed}{state}", won)
     return card
 
 
