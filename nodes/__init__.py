@@ -21,6 +21,7 @@ from . import (
     routing,
     shift,
     task,
+    train,
 )
 
 STAGES = (
@@ -38,6 +39,7 @@ STAGES = (
     icedit_free,
     judge,
     filter,
+    train,
 )
 
 

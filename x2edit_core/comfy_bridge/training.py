@@ -49,6 +49,7 @@ class TrainableFlux:
 
     def __init__(self, flux: Any, adapter: Adapter | None, settings: PassSettings) -> None:
         self.flux, self.adapter, self.settings = flux, adapter, settings
+        self.keeper: Any = None  # holds the host's patcher, so that its weights stay loaded
 
     @property
     def device(self) -> torch.device:

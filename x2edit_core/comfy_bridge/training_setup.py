@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,24 @@ import torch
 from torch import Tensor, nn
 
 from ..adapter import Adapter
-from ..checkpoint import save_adapter
-from ..demo import AUTOENCODER, BASES
+from ..checkpoint import RELEASED_FILE, save_adapter
+from ..demo import AUTOENCODER
 from ..demo.text import TextConfig
 from ..errors import X2EditError
+from ..formats import released_x2edit
 from ..formats.files import save_atomically
 from ..train.adapters import new_adapter, spec_for
 from ..train.batches import Batches, Ranks, generator
 from ..train.config import FluxConfig, TrainConfig
+from ..train.disk_data import DiskPool, disk_pools
 from ..train.embedded import EmbeddedPictures, EmbeddedText
-from ..train.forms import form_of
+from ..train.forms import Form, form_of
 from ..train.loop import Parts
-from ..train.samples import TextEncoder
-from ..train.scene_data import scene_pools
-from .demo import TEXT_SEED
+from ..train.samples import Mode, PictureEncoder
+from ..train.scene_data import ScenePool, scene_pools
 from .models import flux_shape
 from .training import PassSettings, TrainableFlux
+from .training_models import HostModels, HostPictures, HostText, load_models, own_flux, text_of
 
 logger = logging.getLogger(__name__)
 RESULT = "adapter.safetensors"
@@ -39,13 +41,22 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Poll = Callable[[int, int], None]
 
 
-def assemble(config: TrainConfig, ranks: Ranks | None = None, poll: Poll = lambda done, total: None) -> Parts:
-    """All parts of the run that `config` describes; `poll` is told of data being prepared and may raise to stop."""
+def assemble(
+    config: TrainConfig,
+    ranks: Ranks | None = None,
+    poll: Poll = lambda done, total: None,
+    models: HostModels | None = None,
+) -> Parts:
+    """All parts of the run that `config` describes, on `models` if a graph connects some.
+
+    `poll` is told of data being prepared and may raise to stop.
+    """
     ranks = ranks or Ranks()
-    device = torch.device(config.device) if config.device else comfy.model_management.get_torch_device()
     with torch.inference_mode(False):
-        make = _base_parts if config.kind == "base" else _adapter_parts
-        return make(config, ranks, device, poll)
+        if config.kind == "base":
+            device = torch.device(config.device) if config.device else comfy.model_management.get_torch_device()
+            return _base_parts(config, ranks, device, poll)
+        return _adapter_parts(config, ranks, models or load_models(config.model), poll)
 
 
 def _base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: Poll) -> Parts:
@@ -70,27 +81,46 @@ def _base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: P
         return folder / BASE_RESULT
 
     model = TrainableFlux(flux, None, settings)
-    batches = _batches(config, ranks, device, poll)
-    return Parts(model, weights, text, batches, export, ranks, dtype, settings.autocast)
+    encoder = EmbeddedPictures(AUTOENCODER if config.model.vae == "demo" else Path(config.model.vae), device)
+    pools = _pools(config, form_of("base", config.flux.fill), encoder, poll)
+    return Parts(model, weights, text, Batches(pools, config, ranks), export, ranks, dtype, settings.autocast)
 
 
-def _adapter_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: Poll) -> Parts:
+def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: Poll) -> Parts:
     """An adapter on a base that stays as it is."""
     dtype = _DTYPES[config.model.precision]
-    flux = load_flux(config, device, dtype)
+    pictures = HostPictures(models.vae, models.model)
+    pools = _pools(config, form_of(config.kind, False), pictures, poll)
+    flux, keeper = own_flux(models.model, dtype)
+    device = next(flux.parameters()).device
+    text = text_of(models.clip, config.cache, device)
+    if isinstance(text, HostText):
+        text.prepare({words for pool in pools.values() for words in pool.words} | {""}, poll)
     spec = spec_for(config.kind, config.adapter, flux_shape(flux))
     adapter = new_adapter(spec, config.kind == "x2edit", config.seed).to(device)
     if config.optim.state == "bfloat16":
         adapter.to(torch.bfloat16)
-    text = embedded_text(config, flux.params.context_in_dim, flux.params.vec_in_dim).to(device).requires_grad_(False)
     model = TrainableFlux(flux, adapter, _settings(config, dtype, autocast=False))
+    model.keeper = keeper
 
     def export(folder: Path, step: int) -> Path:
         del step
         save_adapter(adapter, folder / RESULT)
+        if spec.kind == "x2edit" and spec.experts:
+            save_released(adapter, folder / "released")
         return folder / RESULT
 
-    return Parts(model, adapter, text, _batches(config, ranks, device, poll), export, ranks, dtype)
+    return Parts(model, adapter, text, Batches(pools, config, ranks), export, ranks, dtype)
+
+
+def save_released(adapter: Adapter, folder: Path) -> None:
+    """The adapter in the research code's own layout, for use there: lora.safetensors and task_embeddings.bin."""
+    tensors = {name: tensor.detach().to("cpu", torch.bfloat16) for name, tensor in released_x2edit.unpack(adapter)}
+    save_atomically(tensors, folder / RELEASED_FILE, {})
+    if adapter.task_table is not None:
+        torch.save(
+            {"weight": adapter.task_table.detach().to("cpu", torch.bfloat16)}, folder / released_x2edit.TASK_FILE
+        )
 
 
 def _settings(config: TrainConfig, dtype: torch.dtype, autocast: bool) -> PassSettings:
@@ -98,27 +128,9 @@ def _settings(config: TrainConfig, dtype: torch.dtype, autocast: bool) -> PassSe
     return PassSettings(dtype, autocast, config.model.gradient_checkpointing, config.model.guidance, offsets)
 
 
-def _batches(config: TrainConfig, ranks: Ranks, device: torch.device, poll: Poll) -> Batches:
-    form = form_of(config.kind, config.flux.fill and config.kind == "base")
-    encoder = EmbeddedPictures(AUTOENCODER if config.model.vae == "demo" else Path(config.model.vae), device)
-    return Batches(scene_pools(config.data, form, config.cache, encoder, poll), config, ranks)
-
-
-def load_flux(config: TrainConfig, device: torch.device, dtype: torch.dtype) -> Any:
-    """The FLUX to adapt, frozen, computing in `dtype` on `device`."""
-    name = config.model.base
-    path = BASES.get(name.removeprefix("demo:")) if name.startswith("demo:") else Path(name)
-    if path is None or not path.exists():
-        raise X2EditError(f"The base model {name!r} was not found; a file, or one of demo:{', demo:'.join(BASES)}.")
-    patcher = comfy.sd.load_diffusion_model(str(path))
-    flux = patcher.get_model_object("diffusion_model")
-    return flux.requires_grad_(False).to(device, dtype).eval()
-
-
-def embedded_text(config: TrainConfig, context: int, pooled: int) -> EmbeddedText:
-    """The embedded text encoder with outputs of these widths, from the file that `model.clip` names if it does."""
-    (name,) = config.model.clip
-    return EmbeddedText.of(None if name == "demo" else Path(name), TextConfig(context, pooled), TEXT_SEED)
+def _pools(config: TrainConfig, form: Form, encoder: PictureEncoder, poll: Poll) -> Mapping[Mode, ScenePool | DiskPool]:
+    make = scene_pools if config.data.kind == "scenes" else disk_pools
+    return make(config.data, form, config.cache, encoder, poll)
 
 
 def new_flux(config: FluxConfig, seed: int) -> Any:
@@ -169,6 +181,3 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     if not path.exists():
         raise X2EditError(f"The base model {path} was not found.")
     return {name: tensor.float() for name, tensor in comfy.utils.load_torch_file(str(path)).items()}
-
-
-__all__ = ["Adapter", "TextEncoder", "assemble", "load_flux", "new_flux"]

@@ -201,10 +201,11 @@ def load_config(path: Path, **overrides: Any) -> TrainConfig:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError([f"{path} cannot be read ({error.strerror})"]) from error
-    return parse_config({**_parse_toml(text, path), **overrides})
+    return parse_config({**parse_toml(text, path), **overrides})
 
 
-def _parse_toml(text: str, path: Path) -> dict[str, Any]:
+def parse_toml(text: str, path: Path) -> dict[str, Any]:
+    """The tables of a TOML text that came from `path`; raises `ConfigError`."""
     try:
         import tomllib
     except ImportError:  # Python 3.10

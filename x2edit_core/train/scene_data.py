@@ -34,6 +34,11 @@ class ScenePool:
         self.tasks = list(tasks)
         self.buckets = [0] * len(self.tasks)
 
+    @property
+    def words(self) -> Sequence[str]:
+        """Everything that is said, for encoding ahead."""
+        return self._words
+
     def with_mode(self, mode: Mode) -> ScenePool:
         """The same scenes, learnt in another way."""
         return ScenePool(self._form, mode, self._latents, self._words, self.tasks)

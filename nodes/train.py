@@ -1,0 +1,102 @@
+"""Training, in a graph."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from comfy_api.latest import io
+
+from ..x2edit_core.train.config import Kind
+from .types import Adapter
+
+KINDS = [kind for kind in get_args(Kind) if kind != "base"]
+
+
+class X2EditTrain(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="X2EditTrain",
+            display_name="Train X2Edit Adapter",
+            category="X2Edit/training",
+            description=(
+                "Trains an editing adapter on pairs of pictures with instructions. It saves as it goes: cancelling keeps the "
+                "work, and running it again with the same name and more steps goes on."
+            ),
+            search_aliases=["x2edit", "fine-tune", "train lora", "moe lora training", "finetune"],
+            is_output_node=True,
+            inputs=[
+                io.Model.Input("model", tooltip="The FLUX.1 model to adapt; FLUX Fill for the kinds of ICEdit."),
+                io.Clip.Input("clip", tooltip="The text encoder that will be used with the adapter."),
+                io.Vae.Input("vae", tooltip="FLUX's autoencoder."),
+                io.String.Input(
+                    "dataset",
+                    default="scenes",
+                    tooltip="Where the pairs lie: a folder, a .jsonl, a folder of WebDataset tars or of MagicBrush or OmniEdit "
+                    "parquet. `scenes` draws simple pictures with exact edits.",
+                ),
+                io.String.Input(
+                    "name",
+                    default="my_edit",
+                    tooltip="The adapter becomes models/x2edit/NAME.safetensors; states and losses go to the output folder.",
+                ),
+                io.Combo.Input(
+                    "kind",
+                    options=KINDS,
+                    default="x2edit",
+                    tooltip="x2edit: experts chosen by task and token. moe: by token alone. lora: one plain LoRA at the same "
+                    "places. icedit, icedit_moe: on diptychs, with FLUX Fill.",
+                ),
+                io.Int.Input("steps", default=1000, min=1, max=1000000, tooltip="Optimiser steps in all."),
+                io.Int.Input("batch", default=1, min=1, max=512, tooltip="Samples per step."),
+                io.Float.Input(
+                    "learning_rate", default=1e-4, min=0.0, max=10.0, step=1e-6, round=False,
+                    tooltip="How far a step goes; 1e-4 suits AdamW, 1 suits Prodigy.",
+                ),
+                io.Int.Input("rank", default=64, min=1, max=1024, tooltip="Rank of every expert."),
+                io.Int.Input("experts", default=12, min=1, max=64, tooltip="Experts per gate; X2Edit has 12, ICEdit 4."),
+                io.Int.Input(
+                    "size", default=512, min=16, max=1024, step=16,
+                    tooltip="512 and 1024 sort pictures into aspect buckets; any other number makes squares of that side.",
+                ),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, tooltip="Decides weights, order, noise and times."),
+                io.String.Input(
+                    "further", default="", multiline=True, optional=True, advanced=True,
+                    tooltip="Any entries of a training configuration, as TOML; docs/training.md lists them.",
+                ),
+            ],
+            outputs=[
+                Adapter.Output("adapter", display_name="adapter", tooltip="The trained adapter, for Apply X2Edit Adapter."),
+                io.String.Output("path", display_name="path", tooltip="The adapter's file."),
+                io.Image.Output("loss_plot", display_name="loss_plot", tooltip="The losses over the steps."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        clip: Any,
+        vae: Any,
+        dataset: str,
+        name: str,
+        kind: str,
+        steps: int,
+        batch: int,
+        learning_rate: float,
+        rank: int,
+        experts: int,
+        size: int,
+        seed: int,
+        further: str = "",
+    ) -> io.NodeOutput:
+        from ..x2edit_core.comfy_bridge import training_node
+
+        values = {"kind": kind, "steps": steps, "batch": batch, "seed": seed, "data": {"size": size}}
+        values |= {"adapter": {"rank": rank, "experts": experts}, "optim": {"rate": learning_rate}}
+        config = training_node.node_config(dataset, name, values, further)
+        trained = training_node.train_in_graph(config, training_node.HostModels(model, clip, vae), name)
+        return io.NodeOutput(trained.adapter, str(trained.path), trained.plot)
+
+
+NODES = [X2EditTrain]

@@ -1,0 +1,93 @@
+"""X2EditTrain in the host: the script's losses, a result that loads at once, a cancel that keeps the work."""
+
+from __future__ import annotations
+
+import comfy.model_management
+import folder_paths
+import pytest
+import torch
+
+from .test_train_script import config_text, losses_of, run_script
+
+FURTHER = """
+log_every = 2
+save_every = 100
+[model]
+precision = "float32"
+[data]
+cache = "{cache}"
+cases = 12
+pictures = 4
+workers = 0
+[loss]
+contrast = 0.2
+[optim]
+ema = 0.5
+"""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("node-scenes")
+
+
+@pytest.fixture(autouse=True)
+def output(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_paths, "get_output_directory", lambda: str(tmp_path))
+    return tmp_path / "x2edit_training"
+
+
+def train(pack, cache, name, steps=4, further=""):
+    model, clip, vae = pack.run("X2EditDemoModels", base="x2edit")
+    return model, pack.run(
+        "X2EditTrain", model=model, clip=clip, vae=vae, dataset="scenes", name=name, kind="x2edit", steps=steps, batch=4,
+        learning_rate=0.01, rank=2, experts=4, size=32, seed=0, further=FURTHER.format(cache=cache) + further,
+    )  # fmt: skip
+
+
+def test_node_and_script_learn_the_same(pack, cache, output, tmp_path):
+    model, (adapter, _, plot) = train(pack, cache, "same")
+    script = tmp_path / "script"
+    assert run_script(pack, script, config_text(script, cache, "x2edit")) == 0
+    assert losses_of(output / "same") == losses_of(script)
+    assert plot.shape[0] == 1 and plot.shape[-1] == 3 and 0 <= float(plot.min()) < float(plot.max()) <= 1
+    trained = pack.core("checkpoint").load_adapter(script / "adapter.safetensors").state_dict()
+    assert all(torch.equal(trained[name], tensor) for name, tensor in adapter.adapter.state_dict().items())
+    (loaded,) = pack.run("X2EditAdapterLoader", adapter_name="same.safetensors")
+    (task,) = pack.run("X2EditTask", task="color")
+    pack.run("X2EditApply", model=model, adapter=loaded, task=task)
+    assert not any(parameter.requires_grad for parameter in model.model.parameters())
+
+
+def test_the_export_is_the_research_codes_layout(pack, cache, output):
+    _, (adapter, _, _) = train(pack, cache, "exported")
+    released = pack.core("checkpoint").load_adapter(output / "exported" / "released")
+    ours = adapter.adapter
+    assert released.task_aware and released.spec.experts == ours.spec.experts
+    for one, other in zip(released.deltas, ours.deltas, strict=True):
+        assert torch.equal(one.up, other.up.to(torch.bfloat16))
+
+
+def test_cancelling_keeps_the_work_and_a_second_run_goes_on(pack, cache, output, monkeypatch):
+    steps = []
+
+    def interrupt():
+        if (output / "cut" / "losses.csv").exists() and len(losses_of(output / "cut")) == 3:
+            steps.append(True)
+            raise comfy.model_management.InterruptProcessingException
+
+    monkeypatch.setattr(comfy.model_management, "throw_exception_if_processing_interrupted", interrupt)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        train(pack, cache, "cut", steps=6)
+    assert steps and "cut.safetensors" in folder_paths.get_filename_list("x2edit")
+    monkeypatch.undo()
+    monkeypatch.setattr(folder_paths, "get_output_directory", lambda: str(output.parent))
+    train(pack, cache, "cut", steps=6)
+    assert [step for step, _ in losses_of(output / "cut")] == ["1", "2", "3", "4", "5", "6"]
+
+
+@pytest.mark.parametrize(("dataset", "name", "told"), [("/nowhere", "a", "no data"), ("scenes", "../a", "plain name")])
+def test_wrong_inputs_are_told_at_once(pack, dataset, name, told):
+    model, clip, vae = pack.run("X2EditDemoModels", base="x2edit")
+    with pytest.raises(ValueError, match=told):
+        pack.run("X2EditTrain", model=model, clip=clip, vae=vae, dataset=dataset, name=name)

@@ -1,0 +1,152 @@
+"""The host's MODEL, CLIP and VAE as training needs them: weights of our own, latents in model space, texts encoded once."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import comfy.sd
+import torch
+from comfy import model_management
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ..demo import BASES
+from ..errors import X2EditError
+from ..formats.files import save_atomically
+from ..train.config import ModelConfig
+from ..train.embedded import EmbeddedText
+from .demo import DemoTextModel, load_demo_models
+from .models import require_flux
+
+
+@dataclass(frozen=True)
+class HostModels:
+    """What a graph connects, or what a configuration names."""
+
+    model: Any
+    clip: Any
+    vae: Any
+
+
+def load_models(config: ModelConfig) -> HostModels:
+    """The models that a configuration names, by the host's loaders; raises `X2EditError` for files that are missing."""
+    name = config.base.removeprefix("demo:")
+    model, clip, vae = load_demo_models(name) if config.base.startswith("demo:") else (None, None, None)
+    if model is None:
+        options = {"dtype": torch.float8_e4m3fn} if config.weights == "fp8" else {}
+        model = comfy.sd.load_diffusion_model(str(_existing(config.base)), options)
+    if config.clip != ["demo"]:
+        paths = [str(_existing(file)) for file in config.clip]
+        clip = comfy.sd.load_clip(paths, clip_type=comfy.sd.CLIPType.FLUX)
+    if config.vae != "demo":
+        vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(_existing(config.vae))))
+    if clip is None or vae is None:
+        _, demo_clip, demo_vae = load_demo_models(next(iter(BASES)))
+        clip, vae = clip or demo_clip, vae or demo_vae
+    return HostModels(model, clip, vae)
+
+
+def _existing(name: str) -> Path:
+    path = Path(name)
+    if not path.exists():
+        raise X2EditError(
+            f"The file {name!r} was not found; give its path, or demo:{', demo:'.join(BASES)} for a base."
+        )
+    return path
+
+
+def own_flux(patcher: Any, dtype: torch.dtype) -> tuple[Any, Any]:
+    """The frozen FLUX inside a MODEL, loaded, and whatever keeps it so; never the host's own weights in another state.
+
+    What the host loaded while running a graph cannot take part in autograd (inference tensors). Then it is loaded a
+    second time from its file, or copied if it has none. On a CPU a copy in `dtype` computes much faster.
+    """
+    require_flux(patcher)
+    frozen_in_graph = any(parameter.is_inference() for parameter in patcher.model.parameters())
+    if frozen_in_graph and patcher.cached_patcher_init is not None:
+        patcher = patcher.clone(force_deepcopy=True)
+        frozen_in_graph = False
+    model_management.load_models_gpu([patcher], force_full_load=True)
+    flux = require_flux(patcher)
+    parameters = list(flux.parameters())
+    plain = all(parameter.dtype in (torch.float32, torch.float16, torch.bfloat16) for parameter in parameters)
+    other = plain and any(parameter.dtype != dtype for parameter in parameters)
+    if frozen_in_graph or other:
+        flux = copy.deepcopy(flux).to(dtype if plain else None)
+    return flux.requires_grad_(False).eval(), patcher
+
+
+class HostPictures:
+    """The host's VAE as a picture encoder."""
+
+    def __init__(self, vae: Any, model: Any) -> None:
+        self._vae, self._model = vae, model
+        self.fingerprint = fingerprint(vae.first_stage_model)
+
+    @torch.no_grad()
+    def encode(self, pictures: Tensor) -> Tensor:
+        latents = self._vae.encode(pictures.float() / 255)
+        return self._model.model.process_latent_in(latents).float().cpu()
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Model-space latents [B, 16, h, w] → pictures float [B, H, W, 3] in 0…1."""
+        return self._vae.decode(self._model.model.process_latent_out(latents)).cpu()
+
+
+class HostText:
+    """The host's CLIP on plain texts; each is encoded once and kept in a file, so that the encoder can be freed."""
+
+    def __init__(self, clip: Any, cache: Path, device: torch.device) -> None:
+        self._clip, self._device = clip, device
+        self._folder = cache / "text" / fingerprint(clip.cond_stage_model)
+
+    def prepare(self, texts: Iterable[str], poll: Callable[[int, int], None]) -> None:
+        """Encode what the cache lacks."""
+        missing = [text for text in sorted(set(texts)) if not self._file(text).exists()]
+        for number, text in enumerate(missing):
+            poll(number, len(missing))
+            self._encode(text)
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        found = [self._read(text) for text in texts]
+        length = max(context.shape[0] for context, _ in found)
+        context = torch.stack([nn.functional.pad(part, (0, 0, 0, length - len(part))) for part, _ in found])
+        return context.to(self._device), torch.stack([pooled for _, pooled in found]).to(self._device)
+
+    def _read(self, text: str) -> tuple[Tensor, Tensor]:
+        if not self._file(text).exists():
+            self._encode(text)
+        stored = load_file(self._file(text))
+        return stored["context"], stored["pooled"]
+
+    @torch.no_grad()
+    def _encode(self, text: str) -> None:
+        context, pooled = self._clip.encode_from_tokens(self._clip.tokenize(text), return_pooled=True)
+        parts = {"context": context[0].cpu(), "pooled": pooled[0].cpu()}
+        save_atomically(parts, self._file(text), {"text": text})
+
+    def _file(self, text: str) -> Path:
+        return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
+
+
+def text_of(clip: Any, cache: Path, device: torch.device) -> EmbeddedText | HostText:
+    """Texts through a CLIP: the embedded encoder runs on whole batches, others once per text."""
+    inner = clip.cond_stage_model
+    if isinstance(inner, DemoTextModel):
+        return EmbeddedText(copy.deepcopy(inner.encoder).to(device, torch.float32)).requires_grad_(False)
+    return HostText(clip, cache, device)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """A name for a network's weights: all names and shapes, and the start of every tensor."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        head = tensor.flatten()[:64].to("cpu", torch.float32)
+        digest.update(f"{name}{tuple(tensor.shape)}".encode() + head.clone().numpy().tobytes())
+    return digest.hexdigest()[:16]

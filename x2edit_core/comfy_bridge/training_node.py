@@ -1,0 +1,95 @@
+"""Training inside a graph: progress, pictures on the way, and a cancel that keeps the work."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..checkpoint import load_adapter, save_adapter
+from ..errors import X2EditError
+from ..train.config import TrainConfig, parse_config, parse_toml
+from ..train.journal import plot_losses, read_table
+from ..train.loop import StepReport, Trainer
+from ..train.sources import detect_kind
+from .folders import FOLDER
+from .models import ManagedAdapter, load_managed
+from .training_models import HostModels
+from .training_setup import assemble
+
+logger = logging.getLogger(__name__)
+SCENES = "scenes"
+_PREVIEW_EVERY = 20
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training node hands out: the adapter, its file under models/x2edit, the losses as a picture [1, H, W, 3]."""
+
+    adapter: ManagedAdapter
+    path: Path
+    plot: Tensor
+
+
+def node_config(dataset: str, name: str, values: dict[str, Any], further: str) -> TrainConfig:
+    """The configuration that widgets describe; `further` is TOML whose entries come on top."""
+    if not name or any(part in ("", "..") for part in Path(name).parts) or Path(name).is_absolute():
+        raise X2EditError(f"The adapter's name {name!r} cannot be a file under models/{FOLDER}; take a plain name.")
+    kind = SCENES if dataset.strip() in ("", SCENES) else detect_kind(Path(dataset))
+    data = {"kind": kind, "path": "" if kind == SCENES else dataset}
+    output = Path(folder_paths.get_output_directory()) / "x2edit_training" / name
+    merged: dict[str, Any] = {**values, "output": str(output), "data": {**data, **values.get("data", {})}}
+    merged["model"] = {"base": "connected", **values.get("model", {})}
+    for key, value in parse_toml(further, Path("further settings")).items():
+        merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+    return parse_config(merged)
+
+
+def train_in_graph(config: TrainConfig, models: HostModels, name: str) -> Trained:
+    """Train, or go on with an earlier run of this name; cancelling the graph keeps what was learnt and its file."""
+    bar = comfy.utils.ProgressBar(config.steps)
+    target = Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{name}.safetensors"
+
+    def poll(done: int, total: int) -> None:
+        del done, total
+        comfy.model_management.throw_exception_if_processing_interrupted()
+
+    def on_step(report: StepReport) -> None:
+        preview = None
+        if report.step % _PREVIEW_EVERY == 0 or report.step == config.steps:
+            preview = ("JPEG", plot_of(config.folder), 768)
+        bar.update_absolute(report.step, config.steps, preview)
+        poll(report.step, config.steps)
+
+    with torch.inference_mode(False):
+        trainer = Trainer(config, assemble(config, models=models, poll=poll))
+        try:
+            result = trainer.run(on_step)
+        finally:
+            if trainer.step:
+                _publish(config.folder / "adapter.safetensors", target)
+    assert result is not None, "a single process exports"
+    return Trained(load_managed(target), target, picture_tensor(plot_of(config.folder)))
+
+
+def _publish(result: Path, target: Path) -> None:
+    """Put the run's result where the loader lists it."""
+    if result.exists():
+        save_adapter(load_adapter(result), target)
+
+
+def plot_of(folder: Path) -> Any:
+    rows = read_table(folder / "losses.csv")
+    return plot_losses([int(row["step"]) for row in rows], [float(row["loss"]) for row in rows])
+
+
+def picture_tensor(picture: Any) -> Tensor:
+    return torch.from_numpy(np.asarray(picture).astype(np.float32) / 255)[None]

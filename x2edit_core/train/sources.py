@@ -1,0 +1,279 @@
+"""Edit data as people have it: folders of pairs, JSONL, X2Edit's WebDataset tars, MagicBrush and OmniEdit parquet.
+
+Every kind lists its entries without decoding pictures, and decodes one at a time. What is broken raises `SampleError`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..classify import rules
+from ..errors import X2EditError
+from ..tasks import Task
+from .batches import SampleError
+from .config import DatasetKind
+from .samples import Picture
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+_SOURCE_KEYS = ("1.0.jpg", "1.0.png", "1.jpg", "0.jpg")
+_TARGET_KEYS = ("2.jpg", "2.png", "1.jpg")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One edit not yet decoded. `key` names its content: it changes when a file of it does."""
+
+    name: str
+    key: str
+    instruction: str
+    task: Task
+    read: Callable[[], tuple[bytes, bytes]]
+    crop_bottom: float = 0.0
+
+    def pictures(self) -> tuple[Picture, Picture]:
+        """Source and target, RGB, the target at the source's size; raises `SampleError`."""
+        try:
+            source, target = (_decoded(data) for data in self.read())
+        except (OSError, ValueError, KeyError, SyntaxError, Image.DecompressionBombError) as error:
+            raise SampleError(f"{self.name}: {error}") from error
+        if self.crop_bottom:
+            source, target = (_without_bottom(picture, self.crop_bottom) for picture in (source, target))
+        return np.asarray(source), np.asarray(target.resize(source.size, Image.Resampling.BICUBIC))
+
+
+def detect_kind(path: Path) -> DatasetKind:
+    """Which kind of data lies at `path`; raises `X2EditError` when it looks like none."""
+    if path.suffix == ".jsonl":
+        return "jsonl"
+    if path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar"))):
+        return "webdataset"
+    if path.is_dir() and any(path.rglob("*.parquet")):
+        return "magicbrush" if "source_img" in _columns(next(path.rglob("*.parquet"))) else "omniedit"
+    if path.is_dir():
+        return "folder"
+    raise X2EditError(f"There is no data to train on at {path}: a folder, a .jsonl or a .tar file was expected.")
+
+
+def entries(kind: DatasetKind, path: Path, report: Callable[[SampleError], None]) -> Iterator[Entry]:
+    """The entries at `path`, in a fixed order; incomplete ones are reported and left out."""
+    if not path.exists():
+        raise X2EditError(f"The data path {path} does not exist.")
+    readers = {
+        "folder": _folder,
+        "jsonl": _jsonl,
+        "webdataset": _tars,
+        "magicbrush": _magicbrush,
+        "omniedit": _omniedit,
+    }
+    found = readers[kind](path)
+    while True:
+        try:
+            item = next(found, None)
+        except SampleError as error:
+            raise X2EditError(f"{path} cannot be read as {kind}: {error}") from error
+        if item is None:
+            return
+        if isinstance(item, SampleError):
+            report(item)
+        else:
+            yield item
+
+
+def task_of(label: object, instruction: str) -> Task:
+    """The task that the data names; where it names none that is known, what the rules read from the instruction."""
+    if isinstance(label, str) and label.strip():
+        try:
+            return Task.from_name(label)
+        except X2EditError:
+            pass
+    return rules.read(instruction).task
+
+
+def _folder(path: Path) -> Iterator[Entry | SampleError]:
+    """NAME_source.png, NAME_target.png, NAME.txt: the instruction, and on a second line the task if it is known."""
+    for source in sorted(file for file in path.rglob("*_source.*") if file.suffix.lower() in PICTURES):
+        stem = source.stem.removesuffix("_source")
+        target = next((f for s in PICTURES if (f := source.with_name(f"{stem}_target{s}")).exists()), None)
+        words = source.with_name(f"{stem}.txt")
+        if target is None or not words.exists():
+            yield SampleError(f"{source}: {'no picture ' + stem + '_target' if target is None else 'no ' + words.name}")
+            continue
+        lines = words.read_text(encoding="utf-8").strip().splitlines() or [""]
+        yield _of_files(source, target, lines[0], lines[1] if len(lines) > 1 else None)
+
+
+def _jsonl(path: Path) -> Iterator[Entry | SampleError]:
+    """One object per line: source, target (paths relative to the file), instruction, task (optional)."""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            files = [path.parent / row[name] for name in ("source", "target")]
+            instruction = str(row["instruction"])
+        except (ValueError, KeyError, TypeError) as error:
+            yield SampleError(f"{path}, line {number}: {type(error).__name__} {error}")
+            continue
+        missing = [file for file in files if not file.exists()]
+        if missing:
+            yield SampleError(f"{path}, line {number}: {missing[0]} does not exist")
+        else:
+            yield _of_files(*files, instruction, row.get("task"))
+
+
+def _of_files(source: Path, target: Path, instruction: str, label: object) -> Entry:
+    key = "|".join(f"{f.resolve()}:{f.stat().st_size}:{f.stat().st_mtime_ns}" for f in (source, target))
+    return Entry(
+        str(source),
+        key,
+        instruction,
+        task_of(label, instruction),
+        lambda: (source.read_bytes(), target.read_bytes()),
+    )
+
+
+def _tars(path: Path) -> Iterator[Entry | SampleError]:
+    """X2Edit's published form: KEY.json, KEY.1.0.jpg (source), KEY.2.jpg (target); json has instruction, label or task."""
+    for tar in [path] if path.is_file() else sorted(path.glob("*.tar")):
+        try:
+            groups = _grouped(tar)
+        except (tarfile.TarError, OSError) as error:
+            yield SampleError(f"{tar}: {error}")
+            continue
+        stamp = f"{tar.resolve()}:{tar.stat().st_size}:{tar.stat().st_mtime_ns}"
+        for name, members in groups.items():
+            source = next((members[key] for key in _SOURCE_KEYS if key in members), None)
+            target = next((members[key] for key in _TARGET_KEYS if key in members), None)
+            if source is None or target is None or "json" not in members:
+                yield SampleError(f"{tar}, {name}: it holds only {', '.join(sorted(members))}")
+                continue
+            try:
+                told = json.loads(_slice(tar, members["json"]))
+                instruction = str(told.get("instruction") or told["instruction_zh"])
+            except (ValueError, KeyError, AttributeError) as error:
+                yield SampleError(f"{tar}, {name}: its json has no instruction ({error})")
+                continue
+            task = task_of(told.get("label") or told.get("task"), instruction)
+            read = _pair_reader(tar, source, target)
+            yield Entry(f"{tar}, {name}", f"{stamp}:{name}", instruction, task, read)
+
+
+def _grouped(tar: Path) -> dict[str, dict[str, tuple[int, int]]]:
+    """Sample name → extension → (offset, size) in the tar, so that pictures are read without unpacking."""
+    groups: dict[str, dict[str, tuple[int, int]]] = {}
+    with tarfile.open(tar) as file:
+        for member in file:
+            if member.isfile():
+                folder, _, base = member.name.rpartition("/")
+                stem, _, extension = base.partition(".")
+                groups.setdefault(f"{folder}/{stem}", {})[extension.lower()] = (member.offset_data, member.size)
+    return groups
+
+
+def _slice(tar: Path, place: tuple[int, int]) -> bytes:
+    with tar.open("rb") as file:
+        file.seek(place[0])
+        return file.read(place[1])
+
+
+def _pair_reader(tar: Path, source: tuple[int, int], target: tuple[int, int]) -> Callable[[], tuple[bytes, bytes]]:
+    return lambda: (_slice(tar, source), _slice(tar, target))
+
+
+def _magicbrush(path: Path) -> Iterator[Entry | SampleError]:
+    """Columns source_img, target_img, instruction. As in ICEdit's trainer the lowest 1/32 of the pictures is cut off."""
+    return _parquet(path, "source_img", "target_img", lambda row, number: row["instruction"], 1 / 32)
+
+
+def _omniedit(path: Path) -> Iterator[Entry | SampleError]:
+    """Columns src_img, edited_img, edited_prompt_list, task; of several wordings one is taken by the row's number."""
+
+    def words(row: Mapping[str, Any], number: int) -> str:
+        wordings = row["edited_prompt_list"]
+        return wordings[number % len(wordings)]
+
+    return _parquet(path, "src_img", "edited_img", words, 0.0)
+
+
+def _parquet(
+    path: Path, source: str, target: str, words: Callable[[Mapping[str, Any], int], str], crop_bottom: float
+) -> Iterator[Entry | SampleError]:
+    for file in [path] if path.is_file() else sorted(path.rglob("*.parquet")):
+        rows = _ParquetRows(file)
+        told = [name for name in ("instruction", "edited_prompt_list", "task") if name in _columns(file)]
+        for number in range(len(rows)):
+            name = f"{file}, row {number}"
+            try:
+                row = rows.row(number, told)
+                instruction = str(words(row, number))
+            except (KeyError, TypeError, IndexError, ZeroDivisionError, OSError) as error:
+                yield SampleError(f"{name}: {type(error).__name__} {error}")
+                continue
+            read = _row_reader(rows, number, source, target)
+            yield Entry(
+                name, f"{rows.stamp}:{number}", instruction, task_of(row.get("task"), instruction), read, crop_bottom
+            )
+
+
+def _row_reader(rows: _ParquetRows, number: int, source: str, target: str) -> Callable[[], tuple[bytes, bytes]]:
+    def read() -> tuple[bytes, bytes]:
+        row = rows.row(number, [source, target])
+        return row[source]["bytes"], row[target]["bytes"]
+
+    return read
+
+
+class _ParquetRows:
+    """Rows of a parquet file by number; the group last read is kept."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = _arrow().ParquetFile(path)
+        self.stamp = f"{path.resolve()}:{path.stat().st_size}:{path.stat().st_mtime_ns}"
+        groups = range(self._file.num_row_groups)
+        self._counts = [self._file.metadata.row_group(index).num_rows for index in groups]
+        self._kept: tuple[tuple[int, tuple[str, ...]], Any] | None = None
+
+    def __len__(self) -> int:
+        return sum(self._counts)
+
+    def row(self, number: int, columns: list[str]) -> dict[str, Any]:
+        group = 0
+        while number >= self._counts[group]:
+            number -= self._counts[group]
+            group += 1
+        wanted = (group, tuple(columns))
+        if self._kept is None or self._kept[0] != wanted:
+            self._kept = (wanted, self._file.read_row_group(group, columns=columns))
+        return self._kept[1].slice(number, 1).to_pylist()[0]
+
+
+def _columns(path: Path) -> list[str]:
+    return _arrow().ParquetFile(path).schema_arrow.names
+
+
+def _arrow() -> Any:
+    try:
+        import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise X2EditError("Parquet data needs the package pyarrow: pip install pyarrow.") from error
+    return parquet
+
+
+def _decoded(data: bytes) -> Image.Image:
+    if not data:
+        raise ValueError("an empty picture")
+    with Image.open(io.BytesIO(data)) as picture:
+        return picture.convert("RGB")
+
+
+def _without_bottom(picture: Image.Image, share: float) -> Image.Image:
+    return picture.crop((0, 0, picture.width, picture.height - int(picture.height * share)))
