@@ -1,0 +1,52 @@
+"""What reaches a person's installation: requirements that move nothing, and a folder with everything a user needs."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import subprocess
+import sys
+
+import pytest
+from devkit.layout import REPO, WORKFLOWS
+
+TEMPLATE_FOLDERS = ("example_workflows", "example", "examples", "workflow")
+
+
+def test_installing_the_requirements_changes_nothing_in_the_hosts_environment():
+    """Without an index pip can only be content with what is there; a pin that moves a package would fail here."""
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "-r", str(REPO / "requirements.txt")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "Would install" not in result.stdout
+    assert "already satisfied" in result.stdout
+
+
+def test_templates_lie_in_one_folder_that_the_host_serves():
+    assert [name for name in TEMPLATE_FOLDERS if (REPO / name).exists()] == []
+    assert [path for path in WORKFLOWS.rglob("*.json") if path.parent != WORKFLOWS] == []
+
+
+@pytest.mark.parametrize("path", sorted(WORKFLOWS.glob("*.json")), ids=lambda path: path.stem)
+def test_template_says_which_pack_each_node_is_from_and_names_files_portably(path):
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    for node in workflow["nodes"]:
+        if node["type"] in ("Note", "MarkdownNote", "Reroute", "PrimitiveNode"):
+            continue
+        ours = node["type"].startswith(("X2Edit", "ICEdit"))
+        assert node["properties"].get("cnr_id") == ("x2edit" if ours else "comfy-core"), node["type"]
+        assert node["properties"].get("ver"), node["type"]
+        assert not any(isinstance(value, str) and "\\\\" in value for value in node.get("widgets_values") or [])
+
+
+def test_nothing_a_user_needs_is_left_out_of_the_package():
+    lines = (REPO / ".comfyignore").read_text(encoding="utf-8").splitlines()
+    patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    needed = [REPO / name for name in ("__init__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md")]
+    for folder in ("x2edit_core", "nodes", "web", "locales", "workflows"):
+        needed += [path for path in (REPO / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    for path in needed:
+        name = path.relative_to(REPO).as_posix()
+        left_out = [p for p in patterns if name.startswith(p) or fnmatch.fnmatch(name, p)]
+        assert left_out == [], f"{name} is left out by {left_out}"
+    assert {"tests/", "tools/"} <= set(patterns)
