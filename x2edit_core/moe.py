@@ -120,7 +120,8 @@ class RoutedDelta(nn.Module):
         """
         if not self.experts:
             return torch.mm(x, _matched(self.down_gate, x).t()).unflatten(-1, (self.projections, -1)), None
-        if torch.is_grad_enabled() and (x.requires_grad or self.down_gate.requires_grad):
+        learning = x.requires_grad or self.down_gate.requires_grad or (bias is not None and bias.requires_grad)
+        if torch.is_grad_enabled() and learning:
             return _LeanHidden.apply(x, self.down_gate, bias, self)  # pyright: ignore[reportReturnType]
         return self.gated(*self.products(x), bias)[:2]
 
@@ -201,12 +202,12 @@ class _LeanHidden(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor | None, grad_gate: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore
         x, weight, logits, hidden = ctx.saved_tensors
         delta: RoutedDelta = ctx.delta
-        grad = torch.zeros_like(hidden) if grad is None else grad
+        to_hidden = torch.zeros_like(hidden) if grad is None else grad
         with torch.enable_grad():
             logits = logits.detach().requires_grad_()
             gate = delta.routing.weights(delta.per_expert(logits))
         parts = (delta.experts + delta.shared, delta.rank)
-        by_part, given = grad.unflatten(-1, parts), hidden.unflatten(-1, parts)
+        by_part, given = to_hidden.unflatten(-1, parts), hidden.unflatten(-1, parts)
         shares = gate.detach()
         to_gate = (by_part * given)[:, :, : delta.experts].sum(-1, dtype=shares.dtype)
         to_gate = torch.where(shares > 0, to_gate / shares, 0.0)

@@ -146,3 +146,14 @@ def test_the_counter_sees_waits():
     x = torch.randn(8)
     assert count_operators(lambda: x[x > 0]).waits
     assert count_operators(lambda: float(x.sum())).waits
+
+
+def test_a_task_alone_can_learn():
+    """Only the task table is trained: its gradient still passes through the gates."""
+    delta = random_delta(dtype=torch.float64)
+    x, task = torch.randn(7, 16, dtype=torch.float64), torch.randn(7, 16, dtype=torch.float64, requires_grad=True)
+    out, probe = torch.zeros(7, 24, dtype=torch.float64), torch.randn(7, 24, dtype=torch.float64)
+    fast(delta, x, task, out)
+    (found,) = torch.autograd.grad((out * probe).sum(), [task])
+    (expected,) = torch.autograd.grad((torch.cat(naive_delta(delta, x, task), dim=1) * probe).sum(), [task])
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
