@@ -30,3 +30,14 @@ def test_every_path_named_in_the_text_exists():
     named = re.findall(r"`((?:tests|tools|docs|x2edit_core|nodes)/[\w./]+)`", TEXT)
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_checklist_has_thirty_items_and_names_tests_that_exist():
+    checklist = (ROOT / "docs" / "CHECKLIST.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \|[^|]+\| ([\w ]+?) \|", checklist, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 31))
+    assert {state for _, state in rows} <= {"shown", "partly", "not yet", "exception"}
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    functions = set(re.findall(r"`(test_\w+)`", checklist))
+    assert functions and [name for name in functions if f"def {name}(" not in sources] == []
+    assert [path for path in re.findall(r"`(tests/[\w/]+\.py)`", checklist) if not (ROOT / path).exists()] == []
