@@ -6,17 +6,13 @@ arguments, so nothing here knows the host. One evaluation is one call of the mod
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol
 
 from .errors import X2EditError
-from .judge import Pick, Verdict
-
-log = logging.getLogger(__name__)
+from .referee import Candidate, Match, Panel, Referee, Run, champion_of, play_round
 
 Mode = Literal["paper", "continue", "halving"]
 Order = Literal["champion", "tournament", "halving"]
@@ -26,7 +22,6 @@ ORDERS: tuple[Order, ...] = ("champion", "tournament", "halving")
 RUNGS = 7
 """`halving` judges after every seventh of the schedule, rounded up to whole steps."""
 SEED_RANGE = 2**64
-QUESTIONS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -81,18 +76,6 @@ class Plan:
         return first * until + sum(count * (end - begin) for (_, begin), (count, end) in pairwise(stages))
 
 
-@dataclass(eq=False)
-class Run:
-    """One seed on a schedule of `steps` steps, `done` of which are taken; `state` is the denoiser's own."""
-
-    seed: int
-    steps: int
-    done: int = 0
-    evaluations: int = 0
-    broken: bool = False
-    state: Any = None
-
-
 class Denoiser(Protocol):
     """How runs are denoised."""
 
@@ -112,40 +95,6 @@ class Denoiser(Protocol):
     def preview(self, run: Run) -> Any:
         """The picture that `run` is heading for, as the judge takes it; sets broken where there is none."""
         ...
-
-
-@dataclass(frozen=True)
-class Panel:
-    """The judge with everything but the candidates' pictures filled in.
-
-    A judge that can look at all candidates at once has `choose`. While a `remote` one thinks, the next candidate is
-    denoised. `dismiss` gives back the judge's memory.
-    """
-
-    compare: Callable[[Any, Any], Verdict]
-    choose: Callable[[Sequence[Any]], Pick] | None = None
-    remote: bool = False
-    dismiss: Callable[[], None] = lambda: None
-
-
-@dataclass(eq=False)
-class Candidate:
-    """Number 1 to M, its run, and the picture that was judged last."""
-
-    number: int
-    run: Run
-    picture: Any = None
-
-
-@dataclass(frozen=True)
-class Match:
-    """Who met whom in which round, by number, and who stayed in."""
-
-    round: int
-    players: tuple[int, ...]
-    winner: int
-    reason: str
-    fault: str = ""
 
 
 @dataclass
@@ -206,77 +155,6 @@ def select(plan: Plan, denoiser: Denoiser, panel: Panel) -> Selection:
     return _Filter(plan, denoiser, panel).select()
 
 
-@dataclass(eq=False)
-class _Game:
-    first: Candidate
-    second: Candidate
-    round: int
-    verdict: Future[Verdict]
-
-
-class _Referee:
-    """Puts questions to the panel, in the background if it is remote, and keeps the record."""
-
-    def __init__(self, panel: Panel) -> None:
-        self._panel = panel
-        self._pool = ThreadPoolExecutor(QUESTIONS_AT_ONCE, "x2edit-judge") if panel.remote else None
-        self.matches: list[Match] = []
-        self.losers: list[Candidate] = []
-
-    def __enter__(self) -> _Referee:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-
-    @property
-    def chooses(self) -> bool:
-        return self._panel.choose is not None
-
-    def ask(self, first: Candidate, second: Candidate, round: int) -> _Game:
-        if self._pool is not None:
-            return _Game(first, second, round, self._pool.submit(self._compare, first.picture, second.picture))
-        verdict: Future[Verdict] = Future()
-        verdict.set_result(self._compare(first.picture, second.picture))
-        return _Game(first, second, round, verdict)
-
-    def settle(self, game: _Game) -> Candidate:
-        """Wait for the answer; the first of the two stays unless the second is better."""
-        verdict = game.verdict.result()
-        winner, loser = (game.second, game.first) if verdict.choice == "B" else (game.first, game.second)
-        reason = verdict.reason if verdict.choice != "tie" else f"a tie, {verdict.reason}".rstrip(", ")
-        self._record(game.round, (game.first, game.second), winner, reason, verdict.fault)
-        self.losers.append(loser)
-        return winner
-
-    def choose(self, candidates: Sequence[Candidate], round: int) -> Candidate:
-        """One question over all of them."""
-        choose = cast(Callable[[Sequence[Any]], Pick], self._panel.choose)
-        pick = _guarded(lambda: choose([item.picture for item in candidates]), lambda fault: Pick(0, fault=fault))
-        winner = candidates[pick.index]
-        self._record(round, candidates, winner, pick.reason, pick.fault)
-        self.losers += [item for item in reversed(candidates) if item is not winner]
-        return winner
-
-    def _compare(self, first: Any, second: Any) -> Verdict:
-        return _guarded(lambda: self._panel.compare(first, second), lambda fault: Verdict("tie", fault=fault))
-
-    def _record(self, round: int, players: Sequence[Candidate], winner: Candidate, reason: str, fault: str) -> None:
-        if fault:
-            log.warning("The judge failed, candidate %d stays: %s", winner.number, fault)
-        numbers = tuple(item.number for item in players)
-        self.matches.append(Match(round, numbers, winner.number, reason, fault))
-
-
-def _guarded(call: Callable[[], Any], otherwise: Callable[[str], Any]) -> Any:
-    """A judge may be anyone's code: whatever it fails with must not cost the run. The host's interrupt passes."""
-    try:
-        return call()
-    except Exception as error:
-        return otherwise(f"{type(error).__name__}: {error}")
-
-
 class _Filter:
     def __init__(self, plan: Plan, denoiser: Denoiser, panel: Panel) -> None:
         self.plan, self.denoiser, self.panel = plan, denoiser, panel
@@ -286,7 +164,7 @@ class _Filter:
         self.notes: list[str] = []
 
     def select(self) -> Selection:
-        with _Referee(self.panel) as referee:
+        with Referee(self.panel) as referee:
             winner = self._rungs(referee) if self.plan.mode == "halving" else self._one_look(referee)
         self.panel.dismiss()
         early = sum(item.run.evaluations for item in self.candidates)
@@ -296,27 +174,27 @@ class _Filter:
         self._explain(referee)
         return Selection(self.plan, self.candidates, referee.matches, winner, run, early, total, self.notes)
 
-    def _one_look(self, referee: _Referee) -> Candidate:
+    def _one_look(self, referee: Referee) -> Candidate:
         """All candidates at the same early step, judged in the order that was asked for."""
         arrivals = self._arrivals(self.candidates, self.plan.early_steps)
         if self.plan.order == "champion":
-            return _champion(arrivals, referee)
-        alive = _play_round(arrivals, referee, 1, self.plan.order == "halving")
+            return champion_of(arrivals, referee)
+        alive = play_round(arrivals, referee, 1, self.plan.order == "halving")
         return self._knock_out(alive, referee, 2)
 
-    def _rungs(self, referee: _Referee) -> Candidate:
+    def _rungs(self, referee: Referee) -> Candidate:
         """Denoise a little further at every rung, and keep the better half."""
         alive, round = self.candidates, 0
         for round, (_, until) in enumerate(self.plan.rungs, 1):
             if len(alive) > 1:
-                alive = _play_round(self._arrivals(alive, until), referee, round, True)
+                alive = play_round(self._arrivals(alive, until), referee, round, True)
         if not round:
             return next(iter(self._arrivals(alive, self.plan.steps)))
         return self._knock_out(alive, referee, round + 1)
 
-    def _knock_out(self, alive: list[Candidate], referee: _Referee, round: int) -> Candidate:
+    def _knock_out(self, alive: list[Candidate], referee: Referee, round: int) -> Candidate:
         while len(alive) > 1:
-            alive = _play_round(alive, referee, round, self.plan.order == "halving" or self.plan.mode == "halving")
+            alive = play_round(alive, referee, round, self.plan.order == "halving" or self.plan.mode == "halving")
             round += 1
         return alive[0]
 
@@ -362,7 +240,7 @@ class _Filter:
             )
         raise X2EditError("Every candidate became not a number before its last step; nothing is left to return.")
 
-    def _explain(self, referee: _Referee) -> None:
+    def _explain(self, referee: Referee) -> None:
         """What a person should know about how the picture was made."""
         if self.plan.batched and self.plan.mode != "paper":
             self.notes.append(
@@ -376,40 +254,3 @@ class _Filter:
             self.notes.append(
                 f"the judge failed in {faults} of {len(referee.matches)} comparisons; the earlier candidate stayed each time."
             )
-
-
-def _champion(arrivals: Iterable[Candidate], referee: _Referee) -> Candidate:
-    """The best so far meets each that follows: M - 1 comparisons, one after the other."""
-    if referee.chooses:
-        everyone = list(arrivals)
-        return referee.choose(everyone, 1) if len(everyone) > 1 else everyone[0]
-    champion: Candidate | None = None
-    game: _Game | None = None
-    round = 0
-    for challenger in arrivals:
-        champion = referee.settle(game) if game else champion
-        if champion is None:
-            champion = challenger
-        else:
-            round += 1
-            game = referee.ask(champion, challenger, round)
-    return referee.settle(game) if game else cast(Candidate, champion)
-
-
-def _play_round(arrivals: Iterable[Candidate], referee: _Referee, round: int, odd_one_plays: bool) -> list[Candidate]:
-    """Neighbours meet, each pair as soon as it is there. An odd one out moves on, or meets the last pair's winner,
-    which leaves half of them, rounded down."""
-    games: list[_Game] = []
-    waiting: Candidate | None = None
-    for candidate in arrivals:
-        if waiting is None:
-            waiting = candidate
-        else:
-            games.append(referee.ask(waiting, candidate, round))
-            waiting = None
-    winners = [referee.settle(game) for game in games]
-    if waiting is None:
-        return winners
-    if winners and odd_one_plays:
-        return [*winners[:-1], referee.settle(referee.ask(winners[-1], waiting, round))]
-    return [*winners, waiting]

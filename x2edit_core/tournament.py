@@ -8,7 +8,8 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from .chat.images import to_pil
-from .seeds import Candidate, Match, Selection
+from .referee import Candidate, Match
+from .seeds import Selection
 
 CARD_PX = 268
 COLUMNS = 6

@@ -9,7 +9,8 @@ import pytest
 from x2edit_core import seeds
 from x2edit_core.errors import X2EditError
 from x2edit_core.judge import Pick, Verdict
-from x2edit_core.seeds import Panel, Plan, Run, select
+from x2edit_core.referee import Panel, Run
+from x2edit_core.seeds import Plan, select
 from x2edit_core.tournament import draw_selection
 
 

@@ -32,7 +32,8 @@ from ..errors import X2EditError
 from ..geometry import DiptychLayout, EditLayout
 from ..judge import Judge
 from ..pixels import to_rgb
-from ..seeds import Panel, Plan, Run, Selection, select
+from ..referee import Panel, Run
+from ..seeds import Plan, Selection, select
 from ..tournament import draw_selection
 from .pictures import restore
 
