@@ -16,6 +16,8 @@ from x2edit_core.train.journal import read_table
 from x2edit_core.train.model import Prediction
 from x2edit_core.train.samples import Example
 
+from .test_train_losses import run_ranks
+
 
 class ToyPool:
     """Sixteen examples in two buckets of different shapes."""
@@ -192,3 +194,15 @@ def test_accumulation_is_a_larger_batch(tmp_path):
     torch.optim.AdamW(model.parameters(), 0.1, weight_decay=1e-4).step()
     for name, value in model.state_dict().items():
         torch.testing.assert_close(moved[name], value)
+
+
+def test_two_processes_train_as_one(tmp_path):
+    """The whole batch is shared out: equal losses, contrast over all samples included, and equal weights."""
+    whole, _ = run(config_for(tmp_path / "whole", steps=5))
+    run_ranks("ranks_train.py", 2, tmp_path / "shared")
+    one, other = losses_of(tmp_path / "whole"), losses_of(tmp_path / "shared")
+    for mine, theirs in zip(one, other, strict=True):
+        assert [float(value) for value in mine] == pytest.approx([float(value) for value in theirs], rel=1e-5)
+    first, second = torch.load(whole), torch.load(tmp_path / "shared" / "result.pt")
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=1e-4, atol=1e-6)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib
 import logging
 import os
@@ -14,8 +15,10 @@ import time
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 from ..errors import X2EditError
+from .batches import Ranks
 from .config import TrainConfig, load_config, to_toml
 from .loop import StepReport, Stopped, Trainer
 
@@ -30,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="check the configuration, print it whole, and stop")
     parser.add_argument("--prepare", action="store_true", help="draw and encode the data, then stop")
     parser.add_argument("--device", help="cpu or cuda; default: CUDA where there is one")
-    parser.add_argument("--minutes", type=float, help="stop after this long; the same command goes on")
+    parser.add_argument("--minutes", type=float, help="(one process) stop after this long; the same command goes on")
     parser.add_argument("--threads", type=int, help="CPU threads to compute with")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -49,15 +52,38 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(config: TrainConfig, minutes: float | None, prepare_only: bool) -> None:
+    ranks, config = _join(config)
     prepare_host(config.device)
     setup = importlib.import_module("..comfy_bridge.training_setup", __package__)
-    parts = setup.assemble(config, poll=_preparing())
-    if prepare_only:
-        parts.batches.close()
-        return
-    trainer = Trainer(config, parts)
-    result = trainer.run(_reporting(config, minutes))
-    logger.info("%d of %d steps done; the result is %s", trainer.step, config.steps, result)
+    try:
+        if ranks.rank:
+            dist.barrier()  # the first process prepares the data for all
+        parts = setup.assemble(config, ranks, _preparing())
+        if ranks.world > 1 and not ranks.rank:
+            dist.barrier()
+        if prepare_only:
+            parts.batches.close()
+            return
+        trainer = Trainer(config, parts)
+        result = trainer.run(_reporting(config, minutes) if ranks.rank == 0 else lambda report: None)
+        logger.info("%d of %d steps done; the result is %s", trainer.step, config.steps, result)
+    finally:
+        if ranks.world > 1:
+            dist.destroy_process_group()
+
+
+def _join(config: TrainConfig) -> tuple[Ranks, TrainConfig]:
+    """This process among those that `torchrun` or `accelerate launch` started, each on a device of its own."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return Ranks(), config
+    on_gpu = torch.cuda.is_available() and not config.device.startswith("cpu")
+    if on_gpu:
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        torch.cuda.set_device(local)
+        config = dataclasses.replace(config, device=f"cuda:{local}")
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    return Ranks(dist.get_rank(), world), config
 
 
 def prepare_host(device: str) -> None:

@@ -119,9 +119,7 @@ def _stored(entry: Entry, form: Form, folder: Path, encoder: PictureEncoder, siz
         size = nearest_bucket(Size(*source.shape[:2]), sizes)
         bucket = sizes.index(size)
         pictures = pictures_of(form, fitted(source, size)[None], fitted(target, size)[None])
-        latents = {
-            name: encoder.encode(torch.from_numpy(np.ascontiguousarray(part)))[0] for name, part in pictures.items()
-        }
+        latents = {name: encoder.encode(torch.from_numpy(np.array(part)))[0] for name, part in pictures.items()}
         path = index.with_suffix(f".{bucket}.safetensors")
         save_atomically({name: part.to(torch.bfloat16) for name, part in latents.items()}, path, {"name": entry.name})
         found = [(bucket, path)]

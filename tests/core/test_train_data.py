@@ -1,0 +1,192 @@
+"""Data as people have it: every kind is read, what is broken is listed, and nothing stale comes from the cache."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from x2edit_core.errors import X2EditError
+from x2edit_core.tasks import Task
+from x2edit_core.train import disk_data, sources
+from x2edit_core.train.batches import Batches, generator
+from x2edit_core.train.config import DataConfig, parse_config
+from x2edit_core.train.forms import example_of, form_of, pictures_of
+
+
+class Averages:
+    """An autoencoder that only remembers the mean colour of 8 × 8 blocks, and how often it was asked."""
+
+    def __init__(self, fingerprint="one"):
+        self.fingerprint, self.calls = fingerprint, 0
+
+    def encode(self, pictures):
+        self.calls += 1
+        grey = pictures.float().mean(-1)[:, None]
+        return torch.nn.functional.avg_pool2d(grey, 8).expand(-1, 16, -1, -1) / 255
+
+
+def picture(seed, height=64, width=64):
+    return np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
+
+
+def png(array):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_folder(path):
+    for index in range(3):
+        (path / f"{index}_source.png").write_bytes(png(picture(index)))
+        (path / f"{index}_target.png").write_bytes(png(picture(index + 10)))
+        (path / f"{index}.txt").write_text("Remove the dog" + ("\ncolor" if index == 1 else ""))
+    (path / "3_source.png").write_bytes(png(picture(3)))
+    return path
+
+
+def write_jsonl(path):
+    write_folder(path)
+    rows = [{"source": f"{i}_source.png", "target": f"{i}_target.png", "instruction": "Remove the dog",
+             **({"task": "color"} if i == 1 else {})} for i in range(3)]  # fmt: skip
+    lines = [*map(json.dumps, rows), "{not json", json.dumps({**rows[0], "target": "gone.png"})]
+    (path / "data.jsonl").write_text("\n".join(lines))
+    return path / "data.jsonl"
+
+
+def write_tar(path):
+    with tarfile.open(path / "shard-0.tar", "w") as tar:
+        for index in range(4):
+            told = {"instruction": "Remove the dog", "label": "color" if index == 1 else "删除主体"}
+            parts = {
+                "json": json.dumps(told).encode(),
+                "1.0.jpg": png(picture(index)),
+                "2.jpg": png(picture(index + 10)),
+            }
+            if index == 3:
+                del parts["2.jpg"]
+            for extension, data in parts.items():
+                member = tarfile.TarInfo(f"data/{index:05d}.{extension}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def write_parquet(path, kind):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    names = {"magicbrush": ("source_img", "target_img"), "omniedit": ("src_img", "edited_img")}[kind]
+    words = {"instruction": ["Remove the dog"] * 3} if kind == "magicbrush" else {
+        "edited_prompt_list": [["Remove the dog", "Take the dog away"]] * 3, "task": ["removal", "color", "removal"],
+    }  # fmt: skip
+    images = {
+        name: [{"bytes": png(picture(10 * side + i)), "path": ""} for i in range(3)] for side, name in enumerate(names)
+    }
+    parquet.write_table(arrow.table({**images, **words}), path / "part-0.parquet", row_group_size=2)
+    return path
+
+
+WRITERS = {
+    "folder": write_folder,
+    "jsonl": write_jsonl,
+    "webdataset": write_tar,
+    "magicbrush": lambda path: write_parquet(path, "magicbrush"),
+    "omniedit": lambda path: write_parquet(path, "omniedit"),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_kind_is_recognised_and_read(tmp_path, kind):
+    path = WRITERS[kind](tmp_path)
+    assert sources.detect_kind(path) == kind
+    broken = []
+    found = list(sources.entries(kind, path, broken.append))
+    assert len(found) == 3
+    assert len(broken) == {"folder": 1, "jsonl": 2, "webdataset": 1}.get(kind, 0)
+    assert found[1].task is (Task.REMOVE if kind == "magicbrush" else Task.COLOR)
+    assert found[0].task is Task.REMOVE, "from the label, or read from the instruction"
+    source, target = found[2].pictures()
+    rows = 62 if kind == "magicbrush" else 64
+    assert np.array_equal(source, picture(2)[:rows]) and np.array_equal(target, picture(12)[:rows])
+
+
+def pools(path, cache, encoder, **options):
+    config = DataConfig("folder", str(path), size=64, **options)
+    return disk_data.disk_pools(config, "reference", cache, encoder, lambda done, total: None)
+
+
+def test_broken_pictures_are_skipped_and_listed(tmp_path):
+    data, cache = tmp_path / "data", tmp_path / "cache"
+    data.mkdir()
+    write_folder(data)
+    (data / "1_target.png").write_bytes(b"no picture")
+    pool = pools(data, cache, Averages())["edit"]
+    assert len(pool.tasks) == 2
+    listed = (cache / disk_data.SKIPPED_FILE).read_text().splitlines()
+    assert len(listed) == 2 and "3_target" in listed[0] and "1_source" in listed[1]
+    for index in range(3):
+        (data / f"{index}_target.png").write_bytes(b"")
+    with pytest.raises(X2EditError, match="No usable sample"):
+        pools(data, tmp_path / "other", Averages())
+
+
+def test_latents_are_encoded_once_and_again_when_their_inputs_change(tmp_path):
+    write_folder(tmp_path)
+    cache = tmp_path / "cache"
+    first, second = Averages(), Averages()
+    before = pools(tmp_path, cache, first)["edit"].example(0)
+    again = pools(tmp_path, cache, second)["edit"].example(0)
+    assert first.calls == 6 and second.calls == 0
+    assert torch.equal(before.target, again.target)
+    (tmp_path / "0_target.png").write_bytes(png(picture(99, 64, 80)))
+    changed = pools(tmp_path, cache, second)["edit"].example(0)
+    assert second.calls == 2 and not torch.equal(before.target, changed.target)
+    other = Averages("another autoencoder")
+    pools(tmp_path, cache, other)
+    assert other.calls == 6
+
+
+def test_pictures_go_to_the_bucket_of_their_aspect_and_batches_keep_to_one(tmp_path):
+    for index, (height, width) in enumerate([(64, 64), (64, 128), (60, 120), (70, 70)]):
+        for side in ("source", "target"):
+            (tmp_path / f"{index}_{side}.png").write_bytes(png(picture(index, height, width)))
+        (tmp_path / f"{index}.txt").write_text("Make it red")
+    config = DataConfig("folder", str(tmp_path), size=512)
+    pool = disk_data.disk_pools(config, "reference", tmp_path / "cache", Averages(), lambda done, total: None)["edit"]
+    shapes = [tuple(pool.example(index).target.shape[1:]) for index in range(4)]
+    assert shapes[0] == shapes[3] == (64, 64) and shapes[1] == shapes[2] != (64, 64)
+    run = parse_config({"kind": "lora", "output": "x", "steps": 6, "batch": 2, "model": {"base": "toy"}})
+    batches = Batches({"edit": pool}, run)
+    seen = [tuple(batches.at(number).target.shape[2:]) for number in range(4)]
+    assert set(seen) == set(shapes), "every bucket gets its turn"
+    batches.close()
+
+
+def test_fitting_covers_and_cuts_from_the_middle():
+    wide = np.zeros((10, 30, 3), np.uint8)
+    wide[:, 10:20] = 200
+    cut = disk_data.fitted(wide, disk_data.Size(20, 20))
+    assert cut.shape == (20, 20, 3) and cut[10, 10, 0] == 200 and cut.mean() > 150
+
+
+def test_a_diptych_shows_the_source_and_hides_the_right_half():
+    source, target = (np.full((1, 16, 16, 3), value, np.uint8) for value in (50, 200))
+    shown = pictures_of("diptych", source, target)
+    assert shown["target"].shape == (1, 16, 32, 3) and (shown["masked"][:, :, 16:] == 128).all()
+    latents = {name: Averages().encode(torch.from_numpy(part))[0] for name, part in shown.items()}
+    example = example_of("diptych", "edit", latents, "words", 1)
+    assert example.concat.shape == (80, 2, 4) and example.reference is None
+    assert torch.equal(example.concat[16:].any(0), torch.tensor([[False, False, True, True]] * 2))
+    copied = example_of("diptych", "copy", latents, "", 1)
+    assert torch.equal(copied.target[..., :2], copied.target[..., 2:])
+    assert form_of("icedit_moe", False) == "diptych" and form_of("x2edit", False) == "reference"
+
+
+def test_generators_depend_on_their_parts_alone():
+    draw = [torch.rand(3, generator=generator("a", number)) for number in (1, 1, 2)]
+    assert torch.equal(draw[0], draw[1]) and not torch.equal(draw[0], draw[2])

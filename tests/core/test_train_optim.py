@@ -1,0 +1,75 @@
+"""Optimisers: the schedule, rounding at random, the average, and Prodigy where it is installed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from x2edit_core.train import optim
+from x2edit_core.train.config import OptimConfig
+
+
+def fitted(config, dtype=torch.float32, steps=400):
+    """Distance to the minimum of a quadratic after some steps, relative to the start."""
+    torch.manual_seed(0)
+    wanted = torch.randn(256)
+    weight = nn.Parameter(torch.zeros(256, dtype=dtype))
+    optimiser = optim.make_optimiser([weight], config)
+    for step in range(steps):
+        optim.set_rate(optimiser, config.rate * optim.rate_share(step, steps, config))
+        (weight.float() - wanted).square().mean().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    return float((weight.detach().float() - wanted).norm() / wanted.norm())
+
+
+def test_the_rate_rises_and_falls():
+    config = OptimConfig(warmup=10, final=0.1)
+    shares = [optim.rate_share(step, 100, config) for step in range(100)]
+    assert shares[0] == pytest.approx(0.1) and max(shares) == shares[10] == pytest.approx(1.0)
+    assert shares[10:] == sorted(shares[10:], reverse=True) and shares[-1] == pytest.approx(0.1, abs=0.01)
+    assert {optim.rate_share(step, 100, OptimConfig()) for step in (0, 50, 99)} == {1.0}
+
+
+def test_adamw_fits():
+    assert fitted(OptimConfig(rate=0.05, final=0.0)) < 0.02
+
+
+def test_prodigy_fits_without_a_rate_of_ones_own():
+    pytest.importorskip("prodigyopt")
+    assert fitted(OptimConfig(name="prodigy", rate=1.0, decay=0.0), steps=1000) < 0.1
+
+
+def test_bfloat16_weights_learn_steps_smaller_than_their_precision():
+    """Rounding to nearest would lose every step of this size; rounding at random keeps them on average."""
+    weight = nn.Parameter(torch.ones(4096, dtype=torch.bfloat16))
+    optimiser = optim.make_optimiser([weight], OptimConfig(rate=1e-4, decay=0.0, state="bfloat16"))
+    for _ in range(100):
+        weight.grad = torch.ones_like(weight)
+        optimiser.step()
+    assert float(weight.detach().float().mean()) == pytest.approx(0.99, abs=1e-3)
+    assert fitted(OptimConfig(rate=0.05, final=0.0, state="bfloat16"), torch.bfloat16) < 0.02
+
+
+def test_rounding_at_random_is_right_on_average_and_exact_where_it_can_be():
+    source = torch.Generator().manual_seed(0)
+    value = torch.full((200_000,), 1.001)
+    rounded = optim.rounded_at_random(value, source).float()
+    assert float(rounded.mean()) == pytest.approx(1.001, abs=1e-4)
+    exact = torch.tensor([1.0, -0.5, 0.0, 3.0])
+    assert torch.equal(optim.rounded_at_random(exact, source).float(), exact)
+
+
+def test_the_average_is_put_in_place_and_taken_out_again():
+    weight = nn.Parameter(torch.zeros(3))
+    average = optim.Average({"w": weight}, 0.5)
+    with torch.no_grad():
+        weight.fill_(1.0)
+    average.update(1000)
+    with average.applied():
+        assert torch.equal(weight.detach(), torch.full((3,), 0.5))
+    assert torch.equal(weight.detach(), torch.ones(3))
+    off = optim.Average({"w": weight}, 0.0)
+    with off.applied():
+        assert torch.equal(weight.detach(), torch.ones(3))
