@@ -65,13 +65,14 @@ def interleaved(
     with torch.inference_mode():
         for number in range(warmups + rounds):
             for name, call in variants.items():
-                seconds = _timed(call, device)
+                seconds = timed(call, device)
                 if number >= warmups:
                     times[name].append(seconds)
     return times
 
 
-def _timed(call: Callable[[], Any], device: torch.device) -> float:
+def timed(call: Callable[[], Any], device: torch.device) -> float:
+    """Seconds that one call takes, its work on the device included."""
     if device.type != "cuda":
         start = time.perf_counter()
         call()
