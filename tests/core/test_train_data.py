@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from x2edit_core.diptych import sentence
 from x2edit_core.errors import X2EditError
 from x2edit_core.tasks import Task
 from x2edit_core.train import disk_data, sources
@@ -182,6 +183,7 @@ def test_a_diptych_shows_the_source_and_hides_the_right_half():
     example = example_of("diptych", "edit", latents, "words", 1)
     assert example.concat.shape == (80, 2, 4) and example.reference is None
     assert torch.equal(example.concat[16:].any(0), torch.tensor([[False, False, True, True]] * 2))
+    assert example.instruction == sentence("words"), "the sentence that is used for editing"
     copied = example_of("diptych", "copy", latents, "", 1)
     assert torch.equal(copied.target[..., :2], copied.target[..., 2:])
     assert form_of("icedit_moe", False) == "diptych" and form_of("x2edit", False) == "reference"

@@ -7,7 +7,8 @@ import csv
 import pytest
 import torch
 
-KINDS = ["x2edit", "moe", "lora", "base"]
+KINDS = ["x2edit", "moe", "lora", "icedit", "icedit_moe", "base"]
+BASES = {"base": "", "icedit": "demo:fill", "icedit_moe": "demo:fill"}
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def config_text(folder, cache, kind, steps=4, **changes):
     tables = {
         "": {"kind": kind, "output": str(folder), "steps": steps, "batch": 4, "log_every": 2, "save_every": 100},
         "model": {
-            "base": "" if kind == "base" else "demo:x2edit",
+            "base": BASES.get(kind, "demo:x2edit"),
             "precision": "float32",
             "train_text": kind == "base",
         },
@@ -71,7 +72,7 @@ def test_every_kind_trains_and_its_result_loads(pack, tmp_path, cache, kind):
         return
     adapter = pack.core("checkpoint").load_adapter(tmp_path / "adapter.safetensors")
     assert adapter.task_aware == (kind == "x2edit")
-    assert adapter.spec.experts == (0 if kind == "lora" else 4)
+    assert adapter.spec.experts == (0 if kind in ("lora", "icedit") else 4)
     assert all(delta.up.any() for delta in adapter.deltas), "every site has learnt something"
 
 

@@ -63,7 +63,8 @@ class Batches:
             )
         shares = {mode: share for mode, share in config.data.mix.items() if share > 0}
         self._orders = {mode: _order(pools[mode], config, mode) for mode in _modes(shares)}
-        self._pools, self._modes = pools, list(self._orders)
+        self._pools = pools
+        self._modes: list[Mode] = _modes(shares)
         # Drawn one by one, so that a run that is made longer keeps the steps it has had.
         draw = random.Random(f"{config.seed}/modes")
         weights = [shares[mode] for mode in self._modes]

@@ -23,7 +23,7 @@ from ..formats.files import save_atomically
 from ..geometry import BUCKETS_512, BUCKETS_1024, Size, nearest_bucket, snap
 from .batches import SampleError
 from .config import DataConfig
-from .forms import Form, example_of, pictures_of
+from .forms import Form, example_of, pictures_of, said
 from .samples import Example, Mode, Picture, PictureEncoder
 from .sources import Entry, entries
 
@@ -45,14 +45,16 @@ class DiskPool:
     """Encoded samples, read when asked for."""
 
     def __init__(self, stored: Sequence[Stored], form: Form, mode: Mode) -> None:
-        self._stored, self._form, self._mode = stored, form, mode
+        self._stored = stored
+        self._form: Form = form
+        self._mode: Mode = mode
         self.tasks = [item.task for item in stored]
         self.buckets = [item.bucket for item in stored]
 
     @property
     def words(self) -> list[str]:
         """Everything that is said, for encoding ahead."""
-        return [item.instruction for item in self._stored]
+        return [said(self._form, self._mode, item.instruction) for item in self._stored]
 
     def example(self, index: int) -> Example:
         item = self._stored[index]
@@ -60,8 +62,7 @@ class DiskPool:
             latents = load_file(item.file)
         except (OSError, SafetensorError) as error:
             raise SampleError(f"{item.file}: {error}") from error
-        words = "" if self._mode == "copy" else item.instruction
-        return example_of(self._form, self._mode, latents, words, item.task)
+        return example_of(self._form, self._mode, latents, item.instruction, item.task)
 
 
 def disk_pools(

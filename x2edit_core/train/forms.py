@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..diptych import sentence
 from .samples import Example, Mode, Picture
 
 Form = Literal["reference", "diptych"]
@@ -36,8 +37,16 @@ def pictures_of(form: Form, source: Picture | None, target: Picture) -> dict[str
     return {name: np.concatenate(pair, axis=-2) for name, pair in panels.items()}
 
 
+def said(form: Form, mode: Mode, instruction: str) -> str:
+    """What the text encoder reads: nothing for a copy; for an edit in a diptych ICEdit's sentence around it."""
+    if mode == "copy":
+        return ""
+    return sentence(instruction) if form == "diptych" and mode == "edit" else instruction
+
+
 def example_of(form: Form, mode: Mode, latents: Mapping[str, Tensor], instruction: str, task: int) -> Example:
     """The example of one row's latents [16, h, w], named as `pictures_of` names them."""
+    instruction = said(form, mode, instruction)
     if form == "reference":
         source = latents.get("source")
         if mode == "copy":

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..formats.files import save_atomically
 from .config import DataConfig
 from .draw import SceneSet, drawn_shards
-from .forms import Form, example_of, pictures_of
+from .forms import Form, example_of, pictures_of, said
 from .samples import Example, Mode, PictureEncoder
 
 logger = logging.getLogger(__name__)
@@ -35,9 +35,9 @@ class ScenePool:
         self.buckets = [0] * len(self.tasks)
 
     @property
-    def words(self) -> Sequence[str]:
+    def words(self) -> list[str]:
         """Everything that is said, for encoding ahead."""
-        return self._words
+        return [said(self._form, self._mode, words) for words in self._words]
 
     def with_mode(self, mode: Mode) -> ScenePool:
         """The same scenes, learnt in another way."""
@@ -45,8 +45,7 @@ class ScenePool:
 
     def example(self, index: int) -> Example:
         latents = {name: tensor[index] for name, tensor in self._latents.items()}
-        words = "" if self._mode == "copy" else self._words[index]
-        return example_of(self._form, self._mode, latents, words, self.tasks[index])
+        return example_of(self._form, self._mode, latents, self._words[index], self.tasks[index])
 
 
 def scene_pools(

@@ -127,7 +127,7 @@ def _jsonl(path: Path) -> Iterator[Entry | SampleError]:
         if missing:
             yield SampleError(f"{path}, line {number}: {missing[0]} does not exist")
         else:
-            yield _of_files(*files, instruction, row.get("task"))
+            yield _of_files(files[0], files[1], instruction, row.get("task"))
 
 
 def _of_files(source: Path, target: Path, instruction: str, label: object) -> Entry:
