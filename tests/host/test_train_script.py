@@ -110,3 +110,16 @@ def test_a_wrong_configuration_is_refused_with_every_fault(pack, tmp_path, cache
     text = config_text(tmp_path, cache, "x2edit", data__sise=3, adapter__rank="two")
     assert run_script(pack, tmp_path, text) == 1
     assert "data.sise is not known" in caplog.text and "adapter.rank = 'two'" in caplog.text
+
+
+def test_an_adapter_trains_on_a_base_of_ones_own_and_shows_samples(pack, tmp_path, cache):
+    base, folder = tmp_path / "base", tmp_path / "adapter"
+    run_script(pack, base, config_text(base, cache, "base"))
+    changes = {"model__base": str(base / "base.safetensors"), "model__clip": [str(base / "text.safetensors")]}
+    changes |= {"__sample_every": 2, "__sample_steps": 2}
+    assert run_script(pack, folder, config_text(folder, cache, "x2edit", **changes)) == 0
+    from PIL import Image
+
+    sheets = sorted((folder / "samples").glob("*.png"))
+    assert [sheet.stem for sheet in sheets] == ["step-0000002", "step-0000004"]
+    assert Image.open(sheets[0]).size == (3 * 32, 4 * 32), "source, edit, target of four samples"

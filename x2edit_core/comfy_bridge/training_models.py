@@ -16,11 +16,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..demo import BASES
+from ..demo.text import TextConfig
 from ..errors import X2EditError
 from ..formats.files import save_atomically
 from ..train.config import ModelConfig
 from ..train.embedded import EmbeddedText
-from .demo import DemoTextModel, load_demo_models
+from .demo import DemoTextModel, demo_clip, load_demo_models
 from .models import require_flux
 
 
@@ -41,14 +42,26 @@ def load_models(config: ModelConfig) -> HostModels:
         options = {"dtype": torch.float8_e4m3fn} if config.weights == "fp8" else {}
         model = comfy.sd.load_diffusion_model(str(_existing(config.base)), options)
     if config.clip != ["demo"]:
-        paths = [str(_existing(file)) for file in config.clip]
-        clip = comfy.sd.load_clip(paths, clip_type=comfy.sd.CLIPType.FLUX)
+        clip = _clip([_existing(file) for file in config.clip])
     if config.vae != "demo":
         vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(_existing(config.vae))))
     if clip is None or vae is None:
-        _, demo_clip, demo_vae = load_demo_models(next(iter(BASES)))
-        clip, vae = clip or demo_clip, vae or demo_vae
+        _, shipped_clip, shipped_vae = load_demo_models(next(iter(BASES)))
+        clip, vae = clip or shipped_clip, vae or shipped_vae
     return HostModels(model, clip, vae)
+
+
+def _clip(paths: list[Path]) -> Any:
+    """The host's text encoders, or the embedded one if that is what the single file holds."""
+    weights = comfy.utils.load_torch_file(str(paths[0])) if len(paths) == 1 else {}
+    if "embedding.weight" not in weights:
+        return comfy.sd.load_clip([str(path) for path in paths], clip_type=comfy.sd.CLIPType.FLUX)
+    widths = TextConfig.of(weights)
+    clip = demo_clip(widths.context_width, widths.pooled_width)
+    inner = clip.cond_stage_model
+    assert isinstance(inner, DemoTextModel)
+    inner.encoder.load_state_dict(weights)
+    return clip
 
 
 def _existing(name: str) -> Path:

@@ -83,7 +83,9 @@ def _base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: P
     model = TrainableFlux(flux, None, settings)
     encoder = EmbeddedPictures(AUTOENCODER if config.model.vae == "demo" else Path(config.model.vae), device)
     pools = _pools(config, form_of("base", config.flux.fill), encoder, poll)
-    return Parts(model, weights, text, Batches(pools, config, ranks), export, ranks, dtype, settings.autocast)
+    return Parts(
+        model, weights, text, Batches(pools, config, ranks), export, ranks, dtype, settings.autocast, encoder.decode
+    )
 
 
 def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: Poll) -> Parts:
@@ -110,7 +112,7 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
             save_released(adapter, folder / "released")
         return folder / RESULT
 
-    return Parts(model, adapter, text, Batches(pools, config, ranks), export, ranks, dtype)
+    return Parts(model, adapter, text, Batches(pools, config, ranks), export, ranks, dtype, decode=pictures.decode)
 
 
 def save_released(adapter: Adapter, folder: Path) -> None:

@@ -82,6 +82,10 @@ class Batches:
             self._next = (number + 1, self._worker.submit(self._made, number + 1))
         return batch
 
+    def first(self) -> Batch:
+        """The run's first batch; to be asked before any other."""
+        return self._made(0)
+
     def close(self) -> None:
         self._worker.shutdown(cancel_futures=True)
 

@@ -32,15 +32,13 @@ class ModelConfig:
     """What is trained on.
 
     `base`: a FLUX file, or `demo:x2edit` / `demo:fill`; for kind `base` the file to start from, empty for random
-    weights. `clip` lists text encoder files (CLIP-L and T5), `demo` for the embedded one, or a file of it; `vae` likewise.
-    `alignnet`: X2Edit's own text path; `clip` then names Qwen2.5-VL. `train_text` trains the embedded text encoder along
-    with a base, or AlignNet along with an adapter.
+    weights. `clip` lists text encoder files (CLIP-L and T5), or names one embedded encoder's file, or `demo` for the
+    shipped one; `vae` is a file or `demo`. `train_text` trains the embedded text encoder along with a base.
     """
 
     base: str = ""
     clip: list[str] = field(default_factory=lambda: ["demo"])
     vae: str = "demo"
-    alignnet: str = ""
     precision: Precision = "bfloat16"
     weights: Literal["default", "fp8"] = "default"
     gradient_checkpointing: bool = False

@@ -25,6 +25,7 @@ from .config import TrainConfig, to_toml
 from .journal import Board, Table
 from .model import Inputs, Model, Prediction, Watch
 from .optim import Average, make_optimiser, rate_share, set_rate
+from .preview import Decoder, Preview
 from .samples import Batch, TextEncoder
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Parts:
     ranks: Ranks = field(default_factory=Ranks)
     dtype: torch.dtype = torch.float32
     autocast: bool = False
+    decode: Decoder | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,9 @@ class Trainer:
         self._identity = _identity(config)
         self._resume()
         self._journal = _Journal(config, self.step) if parts.ranks.rank == 0 else None
+        self._preview = None
+        if config.sample_every and parts.decode and parts.ranks.rank == 0:
+            self._preview = Preview(parts.batches.first(), parts.decode, config.sample_steps)
 
     def run(self, on_step: Callable[[StepReport], None] = lambda report: None) -> Path | None:
         """Train to the end and return the exported result; None where only a part of the processes exports.
@@ -87,6 +92,8 @@ class Trainer:
             with self.parts.model.session():
                 while self.step < self.config.steps:
                     report = self._advance()
+                    if self._preview and self.step % self.config.sample_every == 0:
+                        self._draw(self._preview)
                     if self.step % self.config.save_every == 0 and self.step < self.config.steps:
                         self._save()
                     on_step(report)
@@ -105,6 +112,11 @@ class Trainer:
         """Write the result as it stands, averaged if the run keeps an average."""
         with self._average.applied():
             return self.parts.export(self.config.folder, self.step)
+
+    def _draw(self, preview: Preview) -> None:
+        path = self.config.folder / "samples" / f"step-{self.step:07d}.png"
+        with self._average.applied():
+            preview.draw(self.parts.model, self.parts.text, path)
 
     def _advance(self) -> StepReport:
         started = time.perf_counter()
