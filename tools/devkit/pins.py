@@ -36,6 +36,9 @@ DEV_TOOLS = (
     "ruff==0.17.5",
     "basedpyright==1.40.2",
     "playwright==1.65.2",
+    # The training extras that tests use.
+    "prodigyopt==1.1.2",
+    "pyarrow==26.0.1",
 )
 
 
