@@ -7,7 +7,7 @@ import torch
 from bench.measure import count_operators
 
 from x2edit_core.errors import X2EditError
-from x2edit_core.moe import RoutedDelta, Routing, select_largest, token_bias
+from x2edit_core.moe import RoutedDelta, Routing, token_bias
 
 from .models import naive_delta, random_delta
 
@@ -65,14 +65,31 @@ def test_topk_first_with_one_expert_weighs_it_fully():
 
 @pytest.mark.parametrize("count", [1, 2, 4, 5])
 def test_exactly_count_experts_even_when_all_are_equal(count):
-    assert (select_largest(torch.zeros(6, 12), count).sum(-1) == count).all()
+    weights = Routing(count).weights(torch.zeros(6, 12))
+    assert ((weights > 0).sum(-1) == count).all()
 
 
+@pytest.mark.parametrize("order", ["softmax_first", "topk_first"])
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_selection_is_topk(count):
+def test_selection_is_topk(count, order):
     scores = torch.randn(200, 12)
     expected = torch.zeros_like(scores, dtype=torch.bool).scatter(-1, scores.topk(count).indices, True)
-    assert torch.equal(select_largest(scores, count), expected)
+    assert torch.equal(Routing(count, order).weights(scores) > 0, expected)
+
+
+@pytest.mark.parametrize("starts", [(0, 8, 16), (3, 11, 19), (16, 8, 0), (0, 9, 20)])
+def test_columns_may_lie_anywhere(starts):
+    """Neighbouring columns take one batched product, others one product each; both add the same."""
+    delta, x, out = (
+        random_delta(task_width=None, dtype=torch.float64),
+        torch.randn(9, 16).double(),
+        torch.randn(9, 30).double(),
+    )
+    expected = out.clone()
+    for start, part in zip(starts, naive_delta(delta, x, None), strict=True):
+        expected[:, start : start + 8] += part
+    delta.add_to(out, delta.hidden(x, None)[0], starts, 1.0)
+    torch.testing.assert_close(out, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_gates_are_float32_in_low_precision():
