@@ -38,6 +38,7 @@ from ..alignnet import (
     reference_positions,
 )
 from ..errors import ModelMismatchError, X2EditError
+from ..formats.released_x2edit import ALIGNNET_FILE
 from .folders import FOLDER
 
 log = logging.getLogger(__name__)
@@ -49,22 +50,28 @@ _OTHER_FILES = {"lora.safetensors", "task_embeddings.bin"}
 
 
 def alignnet_names() -> list[str]:
-    """Entries of the AlignNet loader: files under models/x2edit that are none of X2Edit's other ones."""
-    names = (name.replace("\\", "/") for name in folder_paths.get_filename_list(FOLDER))
-    return [
-        name
-        for name in names
-        if PurePosixPath(name).suffix.lower() in _SUFFIXES and PurePosixPath(name).name not in _OTHER_FILES
-    ]
+    """Entries of the AlignNet loader: files under models/x2edit that are none of X2Edit's other ones.
+
+    A folder with the released file in it is one entry, under the folder's name, as in the adapter loader.
+    """
+    names: dict[str, None] = {}
+    for file in folder_paths.get_filename_list(FOLDER):
+        path = PurePosixPath(file.replace("\\", "/"))
+        if path.suffix.lower() in _SUFFIXES and path.name not in _OTHER_FILES:
+            in_folder = path.name == ALIGNNET_FILE and path.parent != PurePosixPath(".")
+            names[str(path.parent if in_folder else path)] = None
+    return list(names)
 
 
 def alignnet_path(name: str) -> Path:
     """The file behind an entry of `alignnet_names`; raises `X2EditError` for anything else."""
-    found = folder_paths.get_full_path(FOLDER, name) if name in alignnet_names() else None
-    if found is None:
-        places = ", ".join(folder_paths.get_folder_paths(FOLDER))
-        raise X2EditError(f"AlignNet file {name!r} was not found. Put it into {places} and refresh the page.")
-    return Path(found)
+    candidates = (name, f"{name}/{ALIGNNET_FILE}") if name in alignnet_names() else ()
+    for candidate in candidates:
+        found = folder_paths.get_full_path(FOLDER, candidate)
+        if found is not None:
+            return Path(found)
+    places = ", ".join(folder_paths.get_folder_paths(FOLDER))
+    raise X2EditError(f"AlignNet file {name!r} was not found. Put it into {places} and refresh the page.")
 
 
 @dataclass(frozen=True)
