@@ -152,8 +152,9 @@ class RoutedDelta(nn.Module):
         In place holds under autograd too: a Linear's backward does not need its output.
         """
         up, scale = _matched(self.up, hidden), strength * self.scale
-        if len(starts) > 1 and starts == tuple(range(starts[0], starts[0] + up[:, :, 0].numel(), self.out_width)):
-            columns = out[:, starts[0] : starts[0] + self.projections * self.out_width]
+        width = self.projections * self.out_width
+        if len(starts) > 1 and starts == tuple(range(starts[0], starts[0] + width, self.out_width)):
+            columns = out[:, starts[0] : starts[0] + width]
             by_projection = columns.unflatten(-1, (self.projections, self.out_width)).transpose(0, 1)
             by_projection.baddbmm_(hidden.transpose(0, 1), up.transpose(1, 2), alpha=scale)
             return
