@@ -186,7 +186,7 @@ def test_a_diptych_shows_the_source_and_hides_the_right_half():
     assert example.instruction == sentence("words"), "the sentence that is used for editing"
     copied = example_of("diptych", "copy", latents, "", 1)
     assert torch.equal(copied.target[..., :2], copied.target[..., 2:])
-    assert form_of("icedit_moe", False) == "diptych" and form_of("x2edit", False) == "reference"
+    assert form_of("icedit_moe") == "diptych" and form_of("x2edit") == form_of("base") == "reference"
 
 
 def test_generators_depend_on_their_parts_alone():

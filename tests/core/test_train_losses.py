@@ -77,6 +77,19 @@ def test_flow_error_is_the_mean_square_of_each_row():
     torch.testing.assert_close(errors, torch.tensor([1.0, 4.0]))
 
 
+def test_edited_cells_weigh_more_and_rows_keep_their_mean():
+    source = torch.zeros(2, 16, 4, 4)
+    target = source.clone()
+    target[0, :, :2] = 1.0
+    weights = losses.edited_weights(target, source, 3.0)
+    assert torch.allclose(weights.mean((1, 2, 3)), torch.ones(2))
+    assert torch.allclose(weights[0, :, 0] / weights[0, :, 3], torch.tensor(4.0))
+    assert torch.equal(weights[1], torch.ones(1, 4, 4)), "a copy is weighed evenly"
+    predicted, wanted = torch.randn(2, 2, 16, 4, 4)
+    expected = ((predicted - wanted).square() * weights).mean((1, 2, 3))
+    assert torch.allclose(losses.flow_errors(predicted, wanted, weights), expected)
+
+
 def run_ranks(script, world, *arguments, timeout=120):
     """Run `script` of this folder in `world` processes over gloo; their outputs as JSON."""
     port = 29500 + os.getpid() % 2000

@@ -15,7 +15,7 @@ def fitted(config, dtype=torch.float32, steps=400):
     torch.manual_seed(0)
     wanted = torch.randn(256)
     weight = nn.Parameter(torch.zeros(256, dtype=dtype))
-    optimiser = optim.make_optimiser([weight], config)
+    optimiser = optim.make_optimiser({"weight": weight}, config)
     for step in range(steps):
         optim.set_rate(optimiser, config.rate * optim.rate_share(step, steps, config))
         (weight.float() - wanted).square().mean().backward()
@@ -44,7 +44,7 @@ def test_prodigy_fits_without_a_rate_of_ones_own():
 def test_bfloat16_weights_learn_steps_smaller_than_their_precision():
     """Rounding to nearest would lose every step of this size; rounding at random keeps them on average."""
     weight = nn.Parameter(torch.ones(4096, dtype=torch.bfloat16))
-    optimiser = optim.make_optimiser([weight], OptimConfig(rate=1e-4, decay=0.0, state="bfloat16"))
+    optimiser = optim.make_optimiser({"weight": weight}, OptimConfig(rate=1e-4, decay=0.0, state="bfloat16"))
     for _ in range(100):
         weight.grad = torch.ones_like(weight)
         optimiser.step()
@@ -73,3 +73,53 @@ def test_the_average_is_put_in_place_and_taken_out_again():
     off = optim.Average({"w": weight}, 0.0)
     with off.applied():
         assert torch.equal(weight.detach(), torch.ones(3))
+
+
+@pytest.mark.parametrize("shape", [(48, 16), (16, 48), (24, 24)])
+def test_orthogonal_directions_keep_the_singular_vectors(shape):
+    torch.manual_seed(0)
+    matrix = torch.randn(shape, dtype=torch.float64) + torch.eye(*shape, dtype=torch.float64)
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    turned = left.T @ optim.orthogonal(matrix) @ right.T
+    assert torch.allclose(turned, torch.diag(turned.diagonal()), atol=1e-6), "singular vectors stay"
+    large = turned.diagonal()[values > 0.1 * values[0]]
+    assert float(large.min()) > 0.6 and float(large.max()) < 1.25
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.ModuleDict({"blocks": nn.ModuleList(nn.Linear(8, 8) for _ in range(2)), "last": nn.Linear(8, 4)})
+
+
+def trained(network, optimiser, steps, first=0):
+    for step in range(first, first + steps):
+        source = torch.Generator().manual_seed(step)
+        x = torch.randn(16, 8, generator=source)
+        hidden = network["blocks"][1](torch.tanh(network["blocks"][0](x)))
+        (network["last"](hidden) - x[:, :4]).square().mean().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    return [parameter.detach().clone() for parameter in network.parameters()]
+
+
+def test_muon_and_adamw_together_go_on_from_a_saved_state_exactly():
+    config = OptimConfig(name="muon", rate=0.01)
+    whole, cut, resumed = network(), network(), network()
+    expected = trained(whole, optim.make_optimiser(dict(whole.named_parameters()), config), 6)
+    first = optim.make_optimiser(dict(cut.named_parameters()), config)
+    trained(cut, first, 3)
+    second = optim.make_optimiser(dict(resumed.named_parameters()), config)
+    second.load_state_dict(first.state_dict())
+    resumed.load_state_dict(cut.state_dict())
+    for found, wanted in zip(trained(resumed, second, 3, first=3), expected, strict=True):
+        assert torch.equal(found, wanted)
+
+
+def test_the_rate_reaches_every_weight_under_muon():
+    net = network()
+    optimiser = optim.make_optimiser(dict(net.named_parameters()), OptimConfig(name="muon", decay=0.0))
+    before = [parameter.detach().clone() for parameter in net.parameters()]
+    optim.set_rate(optimiser, 0.0)
+    assert all(torch.equal(a, b) for a, b in zip(before, trained(net, optimiser, 1), strict=True))
+    optim.set_rate(optimiser, 0.01)
+    assert not any(torch.equal(a, b) for a, b in zip(before, trained(net, optimiser, 1), strict=True))

@@ -123,3 +123,32 @@ def test_an_adapter_trains_on_a_base_of_ones_own_and_shows_samples(pack, tmp_pat
     sheets = sorted((folder / "samples").glob("*.png"))
     assert [sheet.stem for sheet in sheets] == ["step-0000002", "step-0000004"]
     assert Image.open(sheets[0]).size == (3 * 32, 4 * 32), "source, edit, target of four samples"
+
+
+def test_one_base_learns_references_and_diptychs_and_is_written_as_both(pack, tmp_path, cache):
+    text = config_text(tmp_path, cache, "base", steps=6, flux__fill=True, optim__name="muon")
+    text += "\ndiptych = 1\ndiptych_copy = 1\n"
+    assert run_script(pack, tmp_path, text) == 0
+    import comfy.sd
+
+    plain, fill = (
+        comfy.sd.load_diffusion_model(str(tmp_path / f"{name}.safetensors")).model.diffusion_model.float()
+        for name in ("base", "fill")
+    )
+    assert (plain.img_in.in_features, fill.img_in.in_features) == (64, 384)
+    torch.manual_seed(0)
+    noisy, context, pooled = torch.randn(1, 16, 4, 4), torch.randn(1, 24, 32), torch.randn(1, 16)
+    masked = torch.cat((noisy, torch.zeros(1, 80, 4, 4)), 1)
+    with torch.no_grad():
+        found = fill(masked, torch.ones(1), context, pooled, None)
+        expected = plain(noisy, torch.ones(1), context, pooled, None)
+    assert expected.abs().max() > 0 and torch.allclose(found, expected, atol=1e-5)
+
+
+def test_diptych_modes_are_for_bases_with_the_channels_for_them(pack, tmp_path, cache, caplog):
+    for kind, fill in (("base", False), ("icedit", True)):
+        text = config_text(tmp_path, cache, kind, flux__fill=fill)
+        text += ("" if kind == "base" else "\n[data.mix]") + "\ndiptych = 1\n"
+        assert run_script(pack, tmp_path, text) == 1
+        assert "data.mix.diptych is for kind base" in caplog.text
+        caplog.clear()

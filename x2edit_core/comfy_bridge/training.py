@@ -115,13 +115,21 @@ class TrainableFlux:
             "patches": {"post_input": [rotary.take_positions]},
             "optimized_attention_override": rotary.attention,
         }
+        first = self._plain_input(inputs)
         if not inputs.references:
-            return [], options
+            return first, options
         flags = (True,) * len(inputs.references)
         plan = reference_plan(self.flux, inputs.noisy, list(inputs.references), flags, self.settings.offsets)
         pooled = inputs.pooled.to(self.settings.dtype)
         vector = clean_vector(self.flux, self.settings.dtype, inputs.sigma, pooled, self._guidance(inputs))
-        return reference_swaps(self.flux, plan, vector), with_placed_references(options, plan)
+        return first + reference_swaps(self.flux, plan, vector), with_placed_references(options, plan)
+
+    def _plain_input(self, inputs: Inputs) -> list[tuple[nn.Module, Forward]]:
+        """A FLUX Fill's first layer for patches that lack its further channels: the same as if those were zero."""
+        layer = self.flux.img_in
+        if inputs.concat is not None or layer.in_features == inputs.noisy.shape[1] * self.flux.patch_size**2:
+            return []
+        return [(layer, lambda x: functional.linear(x, layer.weight[:, : x.shape[-1]].to(x.dtype), layer.bias))]
 
     def _site_swaps(self, inputs: Inputs, observer: Callable[[str, Tensor], None] | None) -> list[Any]:
         if self.adapter is None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..adapter import Adapter
 from ..checkpoint import RELEASED_FILE, save_adapter
-from ..demo import AUTOENCODER
+from ..demo import AUTOENCODER, without_fill
 from ..demo.text import TextConfig
 from ..errors import X2EditError
 from ..formats import released_x2edit
@@ -36,7 +36,7 @@ from .training_models import HostModels, HostPictures, HostText, load_models, ow
 
 logger = logging.getLogger(__name__)
 RESULT = "adapter.safetensors"
-BASE_RESULT, TEXT_RESULT = "base.safetensors", "text.safetensors"
+BASE_RESULT, FILL_RESULT, TEXT_RESULT = "base.safetensors", "fill.safetensors", "text.safetensors"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Poll = Callable[[int, int], None]
 
@@ -75,14 +75,17 @@ def _base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: P
 
     def export(folder: Path, step: int) -> Path:
         notes = {"steps": str(step)}
-        half = {name: tensor.detach().to("cpu", torch.bfloat16) for name, tensor in flux.state_dict().items()}
+        half = _half(flux)
+        if config.flux.fill:
+            save_atomically(half, folder / FILL_RESULT, {"kind": "x2edit demo Fill base", **notes})
+            half = without_fill(half)
         save_atomically(half, folder / BASE_RESULT, {"kind": "x2edit demo base", **notes})
         save_atomically(_half(text.encoder), folder / TEXT_RESULT, {"kind": "x2edit demo text encoder", **notes})
         return folder / BASE_RESULT
 
     model = TrainableFlux(flux, None, settings)
     encoder = EmbeddedPictures(AUTOENCODER if config.model.vae == "demo" else Path(config.model.vae), device)
-    pools = _pools(config, form_of("base", config.flux.fill), encoder, poll)
+    pools = _pools(config, form_of("base"), encoder, poll)
     return Parts(
         model, weights, text, Batches(pools, config, ranks), export, ranks, dtype, settings.autocast, encoder.decode
     )
@@ -92,7 +95,7 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
     """An adapter on a base that stays as it is."""
     dtype = _DTYPES[config.model.precision]
     pictures = HostPictures(models.vae, models.model)
-    pools = _pools(config, form_of(config.kind, False), pictures, poll)
+    pools = _pools(config, form_of(config.kind), pictures, poll)
     flux, keeper = own_flux(models.model, dtype)
     device = next(flux.parameters()).device
     text = text_of(models.clip, config.cache, device)

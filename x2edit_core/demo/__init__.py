@@ -6,7 +6,10 @@ and `weights/` holds the models. This file only says where they are.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from torch import Tensor
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -27,3 +30,14 @@ EMBEDDED: dict[str, Path] = {
     "embedded: icedit": GOLDEN / "icedit_moe",
 }
 """Folders with adapters in the released layouts, by the name under which the loader offers them."""
+
+PLAIN_FEATURES = 64
+"""Features of one patch of a plain FLUX: 16 latent channels of 2 × 2; FLUX Fill's 320 others come after them."""
+
+
+def without_fill(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A FLUX Fill that has learnt both forms, as the plain FLUX within it: the same, but for the inputs of a patch."""
+    first = "img_in.weight"
+    return {
+        name: tensor[:, :PLAIN_FEATURES].contiguous() if name == first else tensor for name, tensor in weights.items()
+    }

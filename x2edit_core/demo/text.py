@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SLOTS = 48
+SLOTS = 24
 """Context length in tokens; longer texts take the next multiple, so that prompts of one batch rarely differ."""
-LONGEST = 10 * SLOTS
+LONGEST = 20 * SLOTS
 STEM = 4
 """Letters of a word that its inflected forms share."""
 HEAD = 32

@@ -18,7 +18,7 @@ from ..errors import X2EditError
 from ..flow import draw_sigmas
 from ..tasks import Task
 from .config import TrainConfig
-from .samples import Batch, Example, Mode, Pool
+from .samples import MODES, Batch, Example, Mode, Pool
 
 
 class SampleError(X2EditError):
@@ -119,8 +119,7 @@ class Batches:
 
 
 def _modes(shares: Mapping[str, float]) -> list[Mode]:
-    order: tuple[Mode, ...] = ("edit", "copy", "picture")
-    return [mode for mode in order if mode in shares]
+    return [mode for mode in MODES if mode in shares]
 
 
 def _silenced(example: Example) -> Example:
@@ -130,7 +129,7 @@ def _silenced(example: Example) -> Example:
 def _order(pool: Pool, config: TrainConfig, mode: Mode) -> _Epochs | _Weighted:
     if not len(pool.tasks):
         raise X2EditError(f"There is nothing to learn from: no usable sample for the mode {mode}.")
-    order = _Weighted if config.data.tasks and mode == "edit" else _Epochs
+    order = _Weighted if config.data.tasks and mode in ("edit", "diptych") else _Epochs
     return order(pool, config, mode)
 
 

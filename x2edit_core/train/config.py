@@ -12,6 +12,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from ..errors import X2EditError
 from ..flow import TimeLaw
+from .forms import DIPTYCHS
+from .samples import MODES
 
 Kind = Literal["x2edit", "moe", "lora", "icedit", "icedit_moe", "base"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -77,7 +79,8 @@ class AdapterConfig:
 class DataConfig:
     """What is learnt from.
 
-    `mix`: shares of `edit`, `copy` (the source as its own edit), `picture` (text to image). `size`: side of scenes; for
+    `mix`: shares of `edit`, `copy` (the source as its own edit), `picture` (text to image), and for a base with FLUX
+    Fill's channels also of `diptych` and `diptych_copy`, the first two side by side in one picture. `size`: side of scenes; for
     other kinds `512` or `1024` chooses the buckets. `tasks`: relative weight by task name, 1 where not named; `{}` takes
     every sample once per epoch. `cache` keeps what is drawn and encoded; empty: beside the run.
     """
@@ -98,12 +101,14 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """`time_law` and its mean and spread; `contrast` is λ and `temperature` τ of the task contrast; `balance` the weight
-    of the gate balance, 0 as in the released recipe."""
+    """`time_law` and its mean and spread; `edited` is what cells that the edit changes count beyond 1, 0 as upstream;
+    `contrast` is λ and `temperature` τ of the task contrast; `balance` the weight of the gate balance, 0 as in the
+    released recipe."""
 
     time_law: TimeLaw = "uniform"
     time_mean: float = 0.0
     time_spread: float = 1.0
+    edited: float = 0.0
     contrast: float = 0.0
     temperature: float = 0.5
     balance: float = 0.0
@@ -111,10 +116,11 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """`state`: `float32` master weights and moments, or `bfloat16` with stochastic rounding at a third of the memory.
+    """`muon` orthogonalises the momentum of the matrices within blocks and leaves the rest to AdamW; it is for bases.
+    `state`: `float32` master weights and moments, or `bfloat16` with stochastic rounding at a third of the memory.
     `rate` falls along a half cosine to `final` of itself after `warmup` steps; `final` 1 keeps it constant."""
 
-    name: Literal["adamw", "prodigy"] = "adamw"
+    name: Literal["adamw", "prodigy", "muon"] = "adamw"
     rate: float = 1e-4
     beta1: float = 0.9
     beta2: float = 0.999
@@ -178,8 +184,13 @@ def _faults(config: TrainConfig) -> list[str]:
         faults.append(
             f"flux.hidden = {config.flux.hidden}: a multiple of 128, the width of an attention head, is needed"
         )
-    if unknown := set(config.data.mix) - {"edit", "copy", "picture"}:
-        faults.append(f"data.mix names {', '.join(sorted(unknown))}; edit, copy and picture exist")
+    if unknown := set(config.data.mix) - set(MODES):
+        faults.append(f"data.mix names {', '.join(sorted(unknown))}; there are: {', '.join(MODES)}")
+    diptychs = [mode for mode in DIPTYCHS if config.data.mix.get(mode)]
+    if diptychs and not (config.kind == "base" and config.flux.fill and config.data.kind == "scenes"):
+        faults.append(
+            f"data.mix.{diptychs[0]} is for kind base with flux.fill = true on scenes; ICEdit's kinds need edit"
+        )
     if not sum(config.data.mix.values()) > 0 or min(config.data.mix.values()) < 0:
         faults.append("data.mix needs shares that are not negative, at least one above zero")
     if config.kind != "base" and not config.model.base:

@@ -22,9 +22,13 @@ GREY = 128
 """What FLUX Fill sees in place of the pixels it is to paint: the middle of −1…1."""
 
 
-def form_of(kind: str, fill: bool) -> Form:
-    """ICEdit's kinds, and bases with FLUX Fill's channels, work on diptychs."""
-    return "diptych" if fill or kind.startswith("icedit") else "reference"
+DIPTYCHS: dict[Mode, Mode] = {"diptych": "edit", "diptych_copy": "copy"}
+"""The modes of a base that learns both forms, and what they are within the form `diptych`."""
+
+
+def form_of(kind: str) -> Form:
+    """ICEdit's kinds work on diptychs."""
+    return "diptych" if kind.startswith("icedit") else "reference"
 
 
 def pictures_of(form: Form, source: Picture | None, target: Picture) -> dict[str, Picture]:

@@ -73,7 +73,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, parts: Parts) -> None:
         self.config, self.parts = config, parts
         self._named = {name: weight for name, weight in parts.weights.named_parameters() if weight.requires_grad}
-        self._optimiser = make_optimiser(list(self._named.values()), config.optim)
+        self._optimiser = make_optimiser(self._named, config.optim)
         self._average = Average(self._named, config.optim.ema)
         self.step = 0
         self._identity = _identity(config)
@@ -165,7 +165,7 @@ class Trainer:
         """The sum to minimise; its terms are noted in `totals`."""
         settings, device = self.config.loss, self.parts.model.device
         wanted = flow.velocity(batch.target, batch.noise).to(device)
-        errors = losses.flow_errors(prediction.velocity, wanted)
+        errors = losses.flow_errors(prediction.velocity, wanted, self._weights(batch))
         total = errors.mean()
         terms = {"flow": total}
         if contrast:
@@ -177,6 +177,13 @@ class Trainer:
             total = total + settings.balance * terms["balance"]
         totals.note(batch, errors.detach(), {"loss": total.detach()} | {k: v.detach() for k, v in terms.items()})
         return total
+
+    def _weights(self, batch: Batch) -> Tensor | None:
+        """The weight of each latent cell, where edited cells shall count more."""
+        if not self.config.loss.edited or batch.source is None:
+            return None
+        weights = losses.edited_weights(batch.target, batch.source, self.config.loss.edited)
+        return weights.to(self.parts.model.device)
 
     def _share_gradients(self) -> None:
         """The mean of the gradients over all processes, in one message."""

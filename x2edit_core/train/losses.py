@@ -15,9 +15,21 @@ from torch.nn import functional
 EPSILON = 1e-8
 
 
-def flow_errors(predicted: Tensor, wanted: Tensor) -> Tensor:
-    """Mean square error of each row's velocity, float32 [B]."""
-    return (predicted.float() - wanted.float()).square().flatten(1).mean(1)
+EDITED = 0.25
+"""How far a latent cell may move, root mean square over its channels of about unit variance, and still be unedited."""
+
+
+def flow_errors(predicted: Tensor, wanted: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean square error of each row's velocity, float32 [B]; `weights` [B, 1, h, w] of mean 1 weigh its cells."""
+    squares = (predicted.float() - wanted.float()).square()
+    return (squares if weights is None else squares * weights).flatten(1).mean(1)
+
+
+def edited_weights(target: Tensor, source: Tensor, extra: float) -> Tensor:
+    """1 + `extra` where target and source [B, C, h, w] differ, else 1, scaled to a mean of 1 per row; [B, 1, h, w]."""
+    changed = (target - source).square().mean(1, keepdim=True) > EDITED**2
+    weights = 1 + extra * changed.float()
+    return weights / weights.mean((1, 2, 3), keepdim=True)
 
 
 def task_contrast(features: Sequence[Tensor], tasks: Tensor, temperature: float = 0.5) -> Tensor:

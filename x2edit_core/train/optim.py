@@ -14,9 +14,12 @@ from ..errors import X2EditError
 from .config import OptimConfig
 
 
-def make_optimiser(parameters: Sequence[nn.Parameter], config: OptimConfig) -> torch.optim.Optimizer:
-    """The optimiser named in `config`; raises `X2EditError` if its package is missing."""
+def make_optimiser(weights: Mapping[str, nn.Parameter], config: OptimConfig) -> torch.optim.Optimizer:
+    """The optimiser named in `config` for weights by name; raises `X2EditError` if its package is missing."""
     betas = (config.beta1, config.beta2)
+    parameters = list(weights.values())
+    if config.name == "muon":
+        return _muon(weights, config)
     if config.name == "prodigy":
         try:
             from prodigyopt import Prodigy  # pyright: ignore[reportMissingImports]
@@ -29,6 +32,84 @@ def make_optimiser(parameters: Sequence[nn.Parameter], config: OptimConfig) -> t
     if config.state == "bfloat16":
         return RoundingAdamW(parameters, config.rate, betas, config.decay)
     return torch.optim.AdamW(parameters, config.rate, betas, weight_decay=config.decay, fused=True)
+
+
+def _muon(weights: Mapping[str, nn.Parameter], config: OptimConfig) -> torch.optim.Optimizer:
+    """Muon for the matrices of blocks, its steps as large as AdamW's; AdamW for what maps from and to other spaces."""
+    hidden = {name for name, weight in weights.items() if weight.ndim == 2 and "blocks." in name and "mod" not in name}
+    matrices = [weight for name, weight in weights.items() if name in hidden]
+    others = [weight for name, weight in weights.items() if name not in hidden]
+    adamw = torch.optim.AdamW(others, config.rate, (config.beta1, config.beta2), weight_decay=config.decay, fused=True)
+    return Together([Muon(matrices, config.rate, config.decay), adamw]) if matrices else adamw
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum made orthogonal (Jordan et al. 2024), for matrices [m, n], scaled by 0.2·√max(m, n) to AdamW's size.
+
+    torch.optim.Muon does the same in bfloat16, which processors without such arithmetic compute a hundred times slower.
+    """
+
+    MOMENTUM = 0.95
+
+    def __init__(self, parameters: Any, rate: float, decay: float) -> None:
+        super().__init__(parameters, {"lr": rate, "weight_decay": decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        del closure
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    direction = orthogonal(self._momentum(weight))
+                    size = 0.2 * max(weight.shape) ** 0.5
+                    weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(direction, alpha=-group["lr"] * size)
+
+    def _momentum(self, weight: nn.Parameter) -> Tensor:
+        """Nesterov's: the gradient drawn towards its running mean."""
+        assert weight.grad is not None
+        state = self.state[weight]
+        if not state:
+            state["mean"] = torch.zeros_like(weight)
+        mean = state["mean"].lerp_(weight.grad, 1 - self.MOMENTUM)
+        return weight.grad.lerp(mean, self.MOMENTUM)
+
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""A quintic that drives singular values in 0…1 to within 0.7…1.2 in five rounds, from Muon's authors."""
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """A matrix [m, n] with its singular values driven towards 1, by five rounds of Newton and Schulz."""
+    a, b, c = NEWTON_SCHULZ
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.t().contiguous() if tall else matrix
+    x = x / x.norm().clamp_min(1e-7)
+    for _ in range(5):
+        gram = x @ x.t()
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.t() if tall else x
+
+
+class Together(torch.optim.Optimizer):
+    """Several optimisers, each with its own weights, as one."""
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
+        self.parts = list(parts)
+        super().__init__([weight for part in parts for group in part.param_groups for weight in group["params"]], {})
+        self.param_groups = [group for part in parts for group in part.param_groups]
+
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        del closure
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
 def rate_share(step: int, steps: int, config: OptimConfig) -> float:

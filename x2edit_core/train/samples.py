@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from torch import Tensor
 from ..tasks import Task
 
 Picture = NDArray[np.uint8]
-Mode = Literal["edit", "copy", "picture"]
-MODES: tuple[Mode, ...] = ("edit", "copy", "picture")
+Mode = Literal["edit", "copy", "picture", "diptych", "diptych_copy"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+"""What a step teaches: an edit, the source as its own edit, a picture from its caption; and, to a base that learns both
+forms, edits and copies as diptychs."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,15 @@ class Batch:
     tasks: tuple[int, ...]
     reference: Tensor | None = None
     concat: Tensor | None = None
+
+    @property
+    def source(self) -> Tensor | None:
+        """What the target would be without its edit, if that is known and of the target's size."""
+        if self.concat is not None and self.mode != "picture":
+            left = self.target[..., : self.target.shape[-1] // 2]
+            return torch.cat((left, left), -1)
+        same = self.reference is not None and self.reference.shape == self.target.shape
+        return self.reference if same else None
 
     @classmethod
     def of(cls, mode: Mode, examples: Sequence[Example], noise: Tensor, sigma: Tensor) -> Batch:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..formats.files import save_atomically
 from .config import DataConfig
 from .draw import SceneSet, drawn_shards
-from .forms import Form, example_of, pictures_of, said
+from .forms import DIPTYCHS, Form, example_of, pictures_of, said
 from .samples import Example, Mode, PictureEncoder
 
 logger = logging.getLogger(__name__)
@@ -60,6 +60,11 @@ def scene_pools(
     if config.mix.get("edit") or config.mix.get("copy"):
         edits = _pool(_set(config, "edit"), config, form, "edit", cache, encoder, poll)
         pools |= {"edit": edits, "copy": edits.with_mode("copy")}
+    both: list[Mode] = [mode for mode in DIPTYCHS if config.mix.get(mode)]
+    if both:
+        diptychs = _pool(_set(config, "edit"), config, "diptych", "edit", cache, encoder, poll)
+        for mode in both:
+            pools[mode] = diptychs.with_mode(DIPTYCHS[mode])
     if config.mix.get("picture"):
         pools["picture"] = _pool(_set(config, "picture"), config, form, "picture", cache, encoder, poll)
     return pools
