@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from x2edit_core.train.config import ConfigError, load_config, parse_config, to_toml
+from x2edit_core.settings import ConfigError, to_toml
+from x2edit_core.train.config import load_config, parse_config
 
 LEAST = {"kind": "x2edit", "output": "run", "steps": 10, "model": {"base": "flux.safetensors"}}
 

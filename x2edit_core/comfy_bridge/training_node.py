@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import comfy.model_management
-import comfy.utils
 import folder_paths
 import numpy as np
 import torch
@@ -16,11 +14,13 @@ from torch import Tensor
 
 from ..checkpoint import load_adapter, save_adapter
 from ..errors import X2EditError
-from ..train.config import TrainConfig, parse_config, parse_toml
+from ..settings import parse_toml
+from ..train.config import TrainConfig, parse_config
 from ..train.journal import plot_losses, read_table
 from ..train.loop import StepReport, Trainer
 from ..train.sources import detect_kind
 from .folders import FOLDER
+from .host import comfy
 from .models import ManagedAdapter, load_managed
 from .training_models import HostModels
 from .training_setup import assemble

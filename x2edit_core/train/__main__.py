@@ -18,8 +18,9 @@ import torch
 import torch.distributed as dist
 
 from ..errors import X2EditError
+from ..settings import to_toml
 from .batches import Ranks
-from .config import TrainConfig, load_config, to_toml
+from .config import TrainConfig, load_config
 from .loop import StepReport, Stopped, Trainer
 
 logger = logging.getLogger("x2edit.train")

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from .. import flow
 from ..errors import X2EditError
+from ..settings import to_toml
 from ..tasks import Task
 from . import losses
 from .batches import Batches, Ranks
 from .checkpoints import load_newest, require_same, save_state
-from .config import TrainConfig, to_toml
+from .config import TrainConfig
 from .journal import Board, Table
 from .model import Inputs, Model, Prediction, Watch
 from .optim import Average, make_optimiser, rate_share, set_rate
