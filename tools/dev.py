@@ -17,11 +17,13 @@ from pathlib import Path
 import bench
 from devkit import bundle, pins, records, testing
 from devkit.demo import DEFAULT_WORKFLOW, run_demo
-from devkit.graph import to_api
 from devkit.host import DevError, find_host, log
 from devkit.layout import OUT
 from devkit.replace import with_demo_models
 from devkit.server import Server
+
+from x2edit_core.errors import X2EditError
+from x2edit_core.workflow.graph import to_api
 
 
 def _host(args: argparse.Namespace) -> int:
@@ -143,7 +145,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _stop)
     try:
         return args.run(args)
-    except DevError as error:
+    except (DevError, X2EditError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -6,7 +6,8 @@ import json
 
 import pytest
 from devkit.blueprints import BLUEPRINTS, path_of
-from devkit.graph import to_api
+
+from x2edit_core.workflow.graph import to_api
 
 
 @pytest.mark.parametrize("blueprint", BLUEPRINTS, ids=lambda blueprint: blueprint.name)

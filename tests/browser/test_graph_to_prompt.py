@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from devkit.graph import to_api
 from devkit.layout import WORKFLOWS
+
+from x2edit_core.workflow.graph import to_api
 
 SHIPPED = sorted(WORKFLOWS.glob("*.json"))
 

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 from devkit import bundle, host, layout, pins, testing
-from devkit.graph import GraphError, to_api
 from devkit.host import DevError, Host, find_host
 from devkit.replace import with_demo_models, with_picture
-from devkit.websocket import WebSocket, WebSocketClosed
+
+from x2edit_core.workflow.graph import GraphError, to_api
+from x2edit_core.workflow.websocket import WebSocket, WebSocketClosed
 
 VERSION = "9.9.9"
 FILES = {"main.py": "", "comfy/__init__.py": "", "comfyui_version.py": f'__version__ = "{VERSION}"\n'}

@@ -6,8 +6,9 @@ import json
 
 import pytest
 from devkit.blueprints import BLUEPRINTS, FOLDER, path_of, text_of
-from devkit.graph import to_api
 from devkit.replace import with_demo_models, with_picture
+
+from x2edit_core.workflow.graph import to_api
 
 IDS = [blueprint.name for blueprint in BLUEPRINTS]
 

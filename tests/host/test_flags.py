@@ -12,12 +12,13 @@ import sys
 
 import numpy as np
 import pytest
-from devkit.graph import to_api
 from devkit.host import Host
 from devkit.layout import WORKFLOWS
 from devkit.replace import with_demo_models
 from devkit.server import Server
 from PIL import Image
+
+from x2edit_core.workflow.graph import to_api
 
 WORKFLOW = json.loads((WORKFLOWS / "x2edit_edit.json").read_text(encoding="utf-8"))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from devkit.graph import to_api
 from devkit.layout import WORKFLOWS
 from devkit.replace import REPLACEMENTS, with_demo_models, with_picture
+
+from x2edit_core.workflow.graph import to_api
 
 SHIPPED = sorted(WORKFLOWS.glob("*.json"))
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from devkit.layout import PACK_NAME, REPO
-from devkit.server import PromptError, PromptInterrupted
+
+from x2edit_core.workflow.client import PromptError, PromptInterrupted
 
 SAMPLING = {
     "models": {"class_type": "X2EditDemoModels", "inputs": {"base": "x2edit"}},

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .graph import to_api
+from x2edit_core.workflow.client import Progress
+from x2edit_core.workflow.graph import to_api
+
 from .host import DevError, Host, log
 from .layout import OUT, WORKFLOWS
 from .replace import with_demo_models, with_picture
-from .server import Progress, Server
+from .server import Server
 
 DEFAULT_WORKFLOW = WORKFLOWS / "x2edit_edit.json"
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .host import DevError
+from ..errors import X2EditError
 from .nodedefs import Slot, Widget, declare
 
 Json = dict[str, Any]
@@ -23,7 +23,7 @@ _SUBGRAPH_INPUT = "-10"
 _VIRTUAL = {"Reroute", "PrimitiveNode", "Note", "MarkdownNote"}
 
 
-class GraphError(DevError):
+class GraphError(X2EditError):
     """A workflow that cannot be converted; names the node."""
 
 
