@@ -1,0 +1,90 @@
+"""One edit to try: what is given, what is known about the answer, and how pictures come in and go out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..classify import rules
+from ..demo.scenes import EditCase
+from ..errors import X2EditError
+from ..tasks import Task
+
+Read = Callable[[], bytes]
+"""The file of one picture, read when it is needed."""
+
+
+class CaseError(X2EditError):
+    """A case that cannot be read; the others go on."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One edit. `label` is the data's own name for its kind and what summaries group by.
+
+    `target`, `mask` (white where the edit belongs) and `caption` (of the edited picture) are there where the data has
+    them; `scene` holds the exact answer of a procedural scene.
+    """
+
+    name: str
+    instruction: str
+    label: str
+    task: Task
+    source: Read
+    target: Read | None = None
+    mask: Read | None = None
+    caption: str = ""
+    scene: EditCase | None = None
+
+
+def known_task(label: str, instruction: str) -> Task:
+    """X2Edit's task of that name; where it has none, what the rules read from the instruction."""
+    try:
+        return Task.from_name(label)
+    except X2EditError:
+        return rules.read(instruction).task
+
+
+def decoded(data: bytes, what: str) -> Tensor:
+    """A picture file as float [1, H, W, 3] in 0–1; raises `CaseError`."""
+    return _tensor(_opened(data, what).convert("RGB"))
+
+
+def decoded_mask(data: bytes, what: str) -> Tensor:
+    """A mask file as float [1, H, W]: what is transparent, else what is white, is 1; raises `CaseError`."""
+    picture = _opened(data, what)
+    if "A" in picture.getbands() and picture.getchannel("A").getextrema()[0] < 255:
+        return 1 - _tensor(picture.getchannel("A"))
+    return _tensor(picture.convert("L"))
+
+
+def encoded(picture: Tensor) -> bytes:
+    """A PNG of the first picture [B, H, W, 3]."""
+    pixels = (picture[0].float().cpu().clamp(0, 1) * 255).round().byte().numpy()
+    return png(pixels)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """A PNG of uint8 [H, W, 3] or [H, W]."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _opened(data: bytes, what: str) -> Image.Image:
+    try:
+        picture = Image.open(io.BytesIO(data))
+        picture.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise CaseError(f"{what} is no picture that can be read: {error}") from error
+    return picture
+
+
+def _tensor(picture: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(picture, np.float32) / 255)[None]
