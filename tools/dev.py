@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One entry point for everything around the code: host | demo | test | serve | bench | graph | record.
+"""One entry point for everything around the code: host | demo | test | serve | bench | graph | miniature | record.
 
 Needs only Python 3.10 or newer; installs the pinned ComfyUI into a cache folder on first use. Written for Linux,
 macOS and Windows; run so far on Linux only. COMFYUI_PATH and COMFYUI_PYTHON make every command use a ComfyUI of your
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import bench
-from devkit import bundle, pins, records, testing
+from devkit import bundle, miniature, pins, records, testing
 from devkit.demo import DEFAULT_WORKFLOW, run_demo
 from devkit.host import DevError, find_host, log
 from devkit.layout import OUT
@@ -74,6 +74,10 @@ def _graph(args: argparse.Namespace) -> int:
     return 0
 
 
+def _miniature(args: argparse.Namespace) -> int:
+    return miniature.make(find_host(args.host), minutes=args.minutes, device=args.device, install=args.install)
+
+
 def _record(args: argparse.Namespace) -> int:
     with Server(find_host(args.host)) as server:
         print(*records.write(server, accept_breaking=args.accept_breaking), sep="\n")
@@ -127,6 +131,11 @@ def _parser() -> argparse.ArgumentParser:
     graph = command("graph", _graph, "print a saved workflow in the API form")
     graph.add_argument("workflow", type=Path)
     graph.add_argument("--demo-models", action="store_true", help="with the embedded models in place of the loaders")
+
+    mini = command("miniature", _miniature, "make the embedded models again from seeds, in resumable stages")
+    mini.add_argument("--minutes", type=float, help="stop after this long; the same command goes on")
+    mini.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    mini.add_argument("--install", action="store_true", help="replace the shipped models when all stages are done")
 
     record = command("record", _record, "record the nodes' schemas: the public contract and the English locale")
     record.add_argument("--accept-breaking", action="store_true", help="even what breaks saved graphs")

@@ -61,6 +61,6 @@ def test_one_box_runs_to_a_picture(server, tmp_path, blueprint):
     prompt = to_api(workflow, server.object_info())
     values = [value for node in prompt.values() for value in node["inputs"].values()]
     assert 12345 in values and "add a blue star" in values
-    draw_source(str(tmp_path / "box.png"))
+    draw_source(tmp_path / "box.png")
     picture = server.upload_image(tmp_path / "box.png")
     assert len(server.run(with_picture(with_demo_models(prompt), picture)).images) == 1

@@ -23,7 +23,7 @@ def source(server, tmp_path_factory):
     from devkit.pictures import draw_source
 
     path = tmp_path_factory.mktemp("pictures") / "source.png"
-    draw_source(str(path))
+    draw_source(path)
     return server.upload_image(path)
 
 

@@ -1,58 +1,107 @@
-"""The demo's pictures. Run as a script by the host's Python, as this needs Pillow:
+"""The demo's pictures. Run as a script by the host's Python, as this needs numpy and Pillow:
 
-pictures.py source OUT            draw the source picture
-pictures.py sheet LEFT RIGHT OUT  put two pictures side by side at the same height
+pictures.py sources FOLDER   draw the scenes to edit, and write edits.json: what to ask of each
+pictures.py sheet FOLDER OUT put every source beside its edit, with the instruction below
 """
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
+from typing import Any
 
-_SIDE = 128
-_MIN_HEIGHT = 256
-_GAP = 8
-
-
-def draw_source(path: str) -> None:
-    """A meadow with a house, a tree and the red circle that the shipped workflow removes; large, flat shapes."""
-    from PIL import Image, ImageDraw
-
-    scale = 4  # drawn large and reduced, for smooth edges
-    image = Image.new("RGB", (_SIDE * scale, _SIDE * scale), (126, 186, 232))
-    draw = ImageDraw.Draw(image)
-    draw.rectangle([0, 330, 512, 512], fill=(98, 158, 82))
-    draw.rectangle([60, 210, 240, 380], fill=(232, 222, 196))
-    draw.polygon([(35, 210), (150, 110), (265, 210)], fill=(92, 62, 52))
-    draw.rectangle([130, 290, 180, 380], fill=(70, 48, 40))
-    draw.rectangle([410, 250, 440, 390], fill=(104, 74, 54))
-    draw.ellipse([360, 120, 490, 280], fill=(52, 112, 62))
-    draw.ellipse([250, 370, 360, 480], fill=(214, 40, 40))
-    image.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS).save(path)
+EDITS = "edits.json"
+SCENES = (
+    ("remove subject", 3),
+    ("background", 1),
+    ("color", 2),
+    ("tone", 4),
+    ("style", 5),
+    ("replace subject", 6),
+    ("camera", 7),
+    ("material", 8),
+    ("portrait retouch", 9),
+)
+"""Task and seed of held-out scenes; nothing about them was seen in training."""
+_COLUMNS = 3
+_SIDE, _GAP, _CAPTION = 160, 8, 40
 
 
-def contact_sheet(left: str, right: str, path: str) -> None:
-    """`left | right` on white, both enlarged by whole steps to a height at which they can be judged."""
+def draw_sources(folder: Path) -> None:
+    """One source per scene, and `edits.json` with [{source, instruction, task, seed}]."""
+    from PIL import Image
+    from x2edit_core.demo.scenes import make_case
+    from x2edit_core.tasks import Task
+
+    folder.mkdir(parents=True, exist_ok=True)
+    edits = []
+    for number, (name, seed) in enumerate(SCENES, 1):
+        task = Task.from_name(name)
+        case = make_case(seed, task, "heldout", language="en")
+        source = f"{number}_{task.name.lower()}_source.png"
+        Image.fromarray(case.source).save(folder / source)
+        edits.append({"source": source, "instruction": case.instruction, "task": name, "seed": seed})
+    (folder / EDITS).write_text(json.dumps(edits, indent=2), encoding="utf-8")
+
+
+def draw_source(path: Path) -> None:
+    """The first of the sources alone, for whoever needs some picture to edit."""
+    from PIL import Image
+    from x2edit_core.demo.scenes import make_case
+    from x2edit_core.tasks import Task
+
+    name, seed = SCENES[0]
+    Image.fromarray(make_case(seed, Task.from_name(name), "heldout", language="en").source).save(path)
+
+
+def draw_sheet(folder: Path, path: Path) -> None:
+    """Every source, an arrow's width of white, its edit; below them what was asked."""
     from PIL import Image
 
-    pictures = [Image.open(name).convert("RGB") for name in (left, right)]
-    height = max(_MIN_HEIGHT, *(picture.height for picture in pictures))
-    scaled = [p.resize((round(p.width * height / p.height), height), Image.Resampling.LANCZOS) for p in pictures]
-    sheet = Image.new("RGB", (sum(p.width for p in scaled) + 3 * _GAP, height + 2 * _GAP), "white")
-    x = _GAP
-    for picture in scaled:
-        sheet.paste(picture, (x, _GAP))
-        x += picture.width + _GAP
+    edits = json.loads((folder / EDITS).read_text(encoding="utf-8"))
+    cells = [_cell(folder, edit) for edit in edits]
+    width, height = cells[0].size
+    rows = -(-len(cells) // _COLUMNS)
+    sheet = Image.new("RGB", (_COLUMNS * width + _GAP, rows * height + _GAP), "white")
+    for number, cell in enumerate(cells):
+        row, column = divmod(number, _COLUMNS)
+        sheet.paste(cell, (_GAP + column * width, _GAP + row * height))
     sheet.save(path)
 
 
+def _cell(folder: Path, edit: dict[str, Any]) -> Any:
+    from PIL import Image, ImageDraw, ImageFont
+
+    cell = Image.new("RGB", (2 * _SIDE + 3 * _GAP, _SIDE + _CAPTION), "white")
+    for number, name in enumerate((edit["source"], edit["source"].replace("_source", "_edit"))):
+        picture = Image.open(folder / name).convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+        cell.paste(picture, (number * (_SIDE + _GAP), 0))
+    font = ImageFont.load_default(13)
+    draw = ImageDraw.Draw(cell)
+    draw.text((0, _SIDE + 4), _wrapped(edit["instruction"], draw, font), fill=(40, 40, 40), font=font)
+    return cell
+
+
+def _wrapped(text: str, draw: Any, font: Any) -> str:
+    """The words on lines that fit below a pair."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and draw.textlength(longer, font) > 2 * _SIDE + _GAP:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
+
+
 def main(arguments: list[str]) -> int:
-    if len(arguments) == 2 and arguments[0] == "source":
-        draw_source(arguments[1])
-    elif len(arguments) == 4 and arguments[0] == "sheet":
-        contact_sheet(*arguments[1:])
-    else:
+    jobs = {("sources", 1): draw_sources, ("sheet", 2): draw_sheet}
+    job = jobs.get((arguments[0], len(arguments) - 1)) if arguments else None
+    if job is None:
         print(__doc__, file=sys.stderr)
         return 2
+    job(*map(Path, arguments[1:]))
     return 0
 
 

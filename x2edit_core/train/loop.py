@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -111,12 +112,16 @@ class Trainer:
 
     def export(self) -> Path:
         """Write the result as it stands, averaged if the run keeps an average."""
-        with self._average.applied():
+        with self.averaged():
             return self.parts.export(self.config.folder, self.step)
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """The averaged weights in place of the newest, if the run keeps an average."""
+        return self._average.applied()
 
     def _draw(self, preview: Preview) -> None:
         path = self.config.folder / "samples" / f"step-{self.step:07d}.png"
-        with self._average.applied():
+        with self.averaged():
             preview.draw(self.parts.model, self.parts.text, path)
 
     def _advance(self) -> StepReport:

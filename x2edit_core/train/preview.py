@@ -25,29 +25,30 @@ class Preview:
     """The first samples of a batch, always with the same noise, so that sheets of different steps compare."""
 
     def __init__(self, batch: Batch, decode: Decoder, steps: int) -> None:
-        self._batch, self._decode, self._steps = batch, decode, steps
+        self._batch, self._decode, self._steps = batch.first(SHOWN), decode, steps
 
-    @torch.no_grad()
     def draw(self, model: Model, text: TextEncoder, path: Path) -> None:
         """A sheet of one row per sample: what it is shown, what the model makes of it, what it should make."""
-        edited = self._sampled(model, text)
+        edited = sampled(model, text, self._batch, self._steps)
         columns = [self._batch.reference, edited, self._batch.target]
-        pictures = [self._decode(column[:SHOWN].float().cpu()) for column in columns if column is not None]
+        pictures = [self._decode(column.float().cpu()) for column in columns if column is not None]
         rows = torch.cat([part.flatten(0, 1) for part in pictures], 1)
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray((rows.clamp(0, 1) * 255).round().numpy().astype(np.uint8)).save(path)
 
-    def _sampled(self, model: Model, text: TextEncoder) -> Tensor:
-        batch, device = self._batch, model.device
-        rows = slice(0, SHOWN)
-        context, pooled = text(batch.instructions[rows])
-        references = () if batch.reference is None else (batch.reference[rows].to(device),)
-        concat = None if batch.concat is None else batch.concat[rows].to(device)
-        latent = batch.noise[rows].to(device)
-        sigmas = reference_sigmas(self._steps, latent.shape[-1] * latent.shape[-2] // 4)
-        for sigma, following in itertools.pairwise(sigmas):
-            times = torch.full((len(latent),), sigma, device=device)
-            inputs = Inputs(latent, times, context, pooled, batch.tasks[rows], references, concat)
-            with model.predicting(inputs) as prediction:
-                latent = flow.step(latent, prediction.velocity, sigma, following)
-        return latent
+
+@torch.no_grad()
+def sampled(model: Model, text: TextEncoder, batch: Batch, steps: int) -> Tensor:
+    """The batch edited from its own noise by Euler steps over the reference pipeline's sigmas, [B, 16, h, w]."""
+    device = model.device
+    context, pooled = text(batch.instructions)
+    references = () if batch.reference is None else (batch.reference.to(device),)
+    concat = None if batch.concat is None else batch.concat.to(device)
+    latent = batch.noise.to(device)
+    sigmas = reference_sigmas(steps, latent.shape[-1] * latent.shape[-2] // 4)
+    for sigma, following in itertools.pairwise(sigmas):
+        times = torch.full((len(latent),), sigma, device=device)
+        inputs = Inputs(latent, times, context, pooled, batch.tasks, references, concat)
+        with model.predicting(inputs) as prediction:
+            latent = flow.step(latent, prediction.velocity, sigma, following)
+    return latent

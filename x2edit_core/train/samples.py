@@ -6,7 +6,7 @@ Pictures are uint8 [H, W, 3]; latents are in model space, [16, H/8, W/8].
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, Protocol, get_args
 
 import numpy as np
@@ -96,6 +96,11 @@ class Batch:
             return torch.cat((left, left), -1)
         same = self.reference is not None and self.reference.shape == self.target.shape
         return self.reference if same else None
+
+    def first(self, rows: int) -> Batch:
+        """The first `rows` samples."""
+        parts = {item.name: getattr(self, item.name) for item in fields(self)}
+        return Batch(**{name: part if name == "mode" or part is None else part[:rows] for name, part in parts.items()})
 
     @classmethod
     def of(cls, mode: Mode, examples: Sequence[Example], noise: Tensor, sigma: Tensor) -> Batch:
