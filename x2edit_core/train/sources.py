@@ -18,6 +18,7 @@ from PIL import Image
 
 from ..classify import rules
 from ..errors import X2EditError
+from ..parquet import ParquetRows, columns_of
 from ..tasks import Task
 from .batches import SampleError
 from .config import DatasetKind
@@ -57,7 +58,7 @@ def detect_kind(path: Path) -> DatasetKind:
     if path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar"))):
         return "webdataset"
     if path.is_dir() and any(path.rglob("*.parquet")):
-        return "magicbrush" if "source_img" in _columns(next(path.rglob("*.parquet"))) else "omniedit"
+        return "magicbrush" if "source_img" in columns_of(next(path.rglob("*.parquet"))) else "omniedit"
     if path.is_dir():
         return "folder"
     raise X2EditError(f"There is no data to train on at {path}: a folder, a .jsonl or a .tar file was expected.")
@@ -208,8 +209,8 @@ def _parquet(
     path: Path, source: str, target: str, words: Callable[[Mapping[str, Any], int], str], crop_bottom: float
 ) -> Iterator[Entry | SampleError]:
     for file in [path] if path.is_file() else sorted(path.rglob("*.parquet")):
-        rows = _ParquetRows(file)
-        told = [name for name in ("instruction", "edited_prompt_list", "task") if name in _columns(file)]
+        rows = ParquetRows(file)
+        told = [name for name in ("instruction", "edited_prompt_list", "task") if name in columns_of(file)]
         for number in range(len(rows)):
             name = f"{file}, row {number}"
             try:
@@ -224,48 +225,12 @@ def _parquet(
             )
 
 
-def _row_reader(rows: _ParquetRows, number: int, source: str, target: str) -> Callable[[], tuple[bytes, bytes]]:
+def _row_reader(rows: ParquetRows, number: int, source: str, target: str) -> Callable[[], tuple[bytes, bytes]]:
     def read() -> tuple[bytes, bytes]:
         row = rows.row(number, [source, target])
         return row[source]["bytes"], row[target]["bytes"]
 
     return read
-
-
-class _ParquetRows:
-    """Rows of a parquet file by number; the group last read is kept."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = _arrow().ParquetFile(path)
-        self.stamp = f"{path.resolve()}:{path.stat().st_size}:{path.stat().st_mtime_ns}"
-        groups = range(self._file.num_row_groups)
-        self._counts = [self._file.metadata.row_group(index).num_rows for index in groups]
-        self._kept: tuple[tuple[int, tuple[str, ...]], Any] | None = None
-
-    def __len__(self) -> int:
-        return sum(self._counts)
-
-    def row(self, number: int, columns: list[str]) -> dict[str, Any]:
-        group = 0
-        while number >= self._counts[group]:
-            number -= self._counts[group]
-            group += 1
-        wanted = (group, tuple(columns))
-        if self._kept is None or self._kept[0] != wanted:
-            self._kept = (wanted, self._file.read_row_group(group, columns=columns))
-        return self._kept[1].slice(number, 1).to_pylist()[0]
-
-
-def _columns(path: Path) -> list[str]:
-    return _arrow().ParquetFile(path).schema_arrow.names
-
-
-def _arrow() -> Any:
-    try:
-        import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise X2EditError("Parquet data needs the package pyarrow: pip install pyarrow.") from error
-    return parquet
 
 
 def _decoded(data: bytes) -> Image.Image:

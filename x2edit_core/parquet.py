@@ -1,0 +1,45 @@
+"""Rows of parquet files, read one at a time. Needs pyarrow, which nothing else of the pack does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .errors import X2EditError
+
+
+class ParquetRows:
+    """Rows of a parquet file by number; the group last read is kept."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = _arrow().ParquetFile(path)
+        self.stamp = f"{path.resolve()}:{path.stat().st_size}:{path.stat().st_mtime_ns}"
+        groups = range(self._file.num_row_groups)
+        self._counts = [self._file.metadata.row_group(index).num_rows for index in groups]
+        self._kept: tuple[tuple[int, tuple[str, ...]], Any] | None = None
+
+    def __len__(self) -> int:
+        return sum(self._counts)
+
+    def row(self, number: int, columns: list[str]) -> dict[str, Any]:
+        group = 0
+        while number >= self._counts[group]:
+            number -= self._counts[group]
+            group += 1
+        wanted = (group, tuple(columns))
+        if self._kept is None or self._kept[0] != wanted:
+            self._kept = (wanted, self._file.read_row_group(group, columns=columns))
+        return self._kept[1].slice(number, 1).to_pylist()[0]
+
+
+def columns_of(path: Path) -> list[str]:
+    """Names of the outermost columns."""
+    return _arrow().ParquetFile(path).schema_arrow.names
+
+
+def _arrow() -> Any:
+    try:
+        import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise X2EditError("Parquet data needs the package pyarrow: pip install pyarrow.") from error
+    return parquet
