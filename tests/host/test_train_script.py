@@ -96,6 +96,13 @@ def test_bfloat16_and_checkpointing_learn_alike(pack, tmp_path, cache):
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
+def test_an_offloaded_base_gives_the_same_losses(pack, tmp_path, cache):
+    for weights in ("default", "offload"):
+        folder = tmp_path / weights
+        assert run_script(pack, folder, config_text(folder, cache, "x2edit", model__weights=weights)) == 0
+    assert losses_of(tmp_path / "offload") == losses_of(tmp_path / "default")
+
+
 def test_a_dry_run_prints_the_whole_configuration_and_touches_nothing(pack, tmp_path, cache, capsys):
     folder = tmp_path / "run"
     assert run_script(pack, tmp_path, config_text(folder, cache, "x2edit"), "--dry-run") == 0

@@ -33,11 +33,11 @@ def inputs_of(pack, case):
     return model.Inputs(tensors["noise"], sigma, tensors["context"], tensors["pooled"], tasks, (tensors["ref"],))
 
 
-def trainable(pack, golden, case, **settings):
+def trainable(pack, golden, case, stream=None, **settings):
     training = pack.core("comfy_bridge.training")
     offsets = (case["offset"], case["offset"])
     settings = training.PassSettings(guidance=case["guidance"], offsets=offsets, **settings)
-    return training.TrainableFlux(*golden, settings)
+    return training.TrainableFlux(*golden, settings, stream)
 
 
 @pytest.mark.parametrize("case", golden_cases("x2edit"), ids=lambda case: f"task{case['task']}")
@@ -96,6 +96,27 @@ def test_gradients_are_those_of_an_out_of_place_reference(pack, golden, expected
     worst = {name: relative_error(found[name], wanted[name]) for name in found if wanted[name] is not None}
     assert max(worst.values()) <= 1e-4, sorted(worst.items(), key=lambda item: -item[1])[:5]
     assert all(found[name] is None or not found[name].any() for name in found if wanted[name] is None)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_blocks_that_visit_the_device_give_the_same_gradients(pack, golden, checkpointing):
+    flux, adapter = copy.deepcopy(golden)
+    flux.requires_grad_(False)
+    training = pack.core("comfy_bridge.training")
+    stream = pack.core("train.streaming").BlockStream(training.flux_blocks(flux), torch.device("cpu"))
+    watch = pack.core("train.model").Watch(features=True, gates=True)
+    results = []
+    for parts, visits in ((golden, None), ((flux, adapter), stream)):
+        parts[1].requires_grad_(True)
+        model = trainable(pack, parts, CASE, checkpointing=checkpointing, stream=visits)
+        with model.session(), model.predicting(inputs_of(pack, CASE), watch) as prediction:
+            assert visits is None or len(visits.resident) == 2
+            (prediction.velocity.square().sum() + sum(item.square().mean() for item in prediction.features)).backward()
+        results.append({name: p.grad for name, p in parts[1].named_parameters()})
+        parts[1].zero_grad(set_to_none=True)
+        parts[1].requires_grad_(False)
+    assert not stream.resident and len(training.flux_blocks(flux)) > 2
+    assert all(torch.equal(grad, results[1][name]) for name, grad in results[0].items())
 
 
 def test_training_leaves_the_model_as_it_was(pack, golden):

@@ -22,6 +22,7 @@ from ..adapter import Adapter
 from ..attach import Attachment, Forward, bind, find_module, site_swaps, swapped
 from ..tasks import Task, TaskBatch, TaskChoice
 from ..train.model import Inputs, Prediction, Watch
+from ..train.streaming import BlockStream
 from .stack import clean_vector, reference_plan, reference_swaps, token_count, with_placed_references
 
 PLAIN_ATTENTION_TOKENS = 1024
@@ -45,10 +46,15 @@ class PassSettings:
 
 
 class TrainableFlux:
-    """A FLUX of the host with an optional adapter, as `train.model.Model`; what is trained is set by `requires_grad`."""
+    """A FLUX of the host with an optional adapter, as `train.model.Model`; what is trained is set by `requires_grad`.
 
-    def __init__(self, flux: Any, adapter: Adapter | None, settings: PassSettings) -> None:
-        self.flux, self.adapter, self.settings = flux, adapter, settings
+    `stream` brings the blocks of `flux_blocks` to the device, where they do not lie on it.
+    """
+
+    def __init__(
+        self, flux: Any, adapter: Adapter | None, settings: PassSettings, stream: BlockStream | None = None
+    ) -> None:
+        self.flux, self.adapter, self.settings, self.stream = flux, adapter, settings, stream
         self.keeper: Any = None  # holds the host's patcher, so that its weights stay loaded
 
     @property
@@ -61,7 +67,8 @@ class TrainableFlux:
         before = model_management.in_training
         try:
             model_management.in_training = True
-            with torch.inference_mode(False), swapped(self._lasting_swaps()):
+            visits = self.stream.session() if self.stream else contextlib.nullcontext()
+            with torch.inference_mode(False), visits, swapped(self._lasting_swaps()):
                 yield
         finally:
             model_management.in_training = before
@@ -140,24 +147,33 @@ class TrainableFlux:
         return site_swaps(self.flux, [bind(attachment, attachment.task_biases(), rows, observer)])
 
     def _lasting_swaps(self) -> list[tuple[nn.Module, Forward]]:
-        """Norms on copies of their inputs, and checkpointed blocks that start from copies of theirs."""
+        """Norms on copies of their inputs; blocks that wait for their weights, and checkpointed ones on copies too."""
         swaps: list[tuple[nn.Module, Forward]] = []
-        for kind in ("double_blocks", "single_blocks"):
-            for index in range(len(getattr(self.flux, kind))):
-                block = find_module(self.flux, f"{kind}.{index}")
-                norms = ("img_norm1", "img_norm2", "txt_norm1", "txt_norm2", "pre_norm")
-                found = [getattr(block, name) for name in norms if hasattr(block, name)]
-                swaps += [(norm, _on_a_copy(norm.forward)) for norm in found]
-                if self.settings.autocast:
-                    scales = [norm for name, norm in block.named_modules() if name.endswith(("query_norm", "key_norm"))]
-                    swaps += [(norm, _in_one_dtype(norm)) for norm in scales]
-                if self.settings.checkpointing:
-                    swaps.append((block, _checkpointed(block.forward)))
+        for number, block in enumerate(flux_blocks(self.flux)):
+            norms = ("img_norm1", "img_norm2", "txt_norm1", "txt_norm2", "pre_norm")
+            found = [getattr(block, name) for name in norms if hasattr(block, name)]
+            swaps += [(norm, _on_a_copy(norm.forward)) for norm in found]
+            if self.settings.autocast:
+                scales = [norm for name, norm in block.named_modules() if name.endswith(("query_norm", "key_norm"))]
+                swaps += [(norm, _in_one_dtype(norm)) for norm in scales]
+            swaps.append((block, self._lasting_forward(number, block)))
         return swaps
+
+    def _lasting_forward(self, number: int, block: nn.Module) -> Forward:
+        forward, checkpointing = block.forward, self.settings.checkpointing
+        if self.stream:
+            forward = self.stream.around(number, forward, recomputed=checkpointing)
+        return _checkpointed(forward) if checkpointing else forward
 
     def _feature_swaps(self, seen: Watched) -> list[tuple[nn.Module, Forward]]:
         blocks = [find_module(self.flux, f"double_blocks.{index}") for index in range(len(self.flux.double_blocks))]
         return [(block, _watched(block.forward, seen)) for block in blocks]
+
+
+def flux_blocks(flux: Any) -> list[nn.Module]:
+    """The transformer blocks of a FLUX in the order of a pass."""
+    kinds = ("double_blocks", "single_blocks")
+    return [find_module(flux, f"{kind}.{index}") for kind in kinds for index in range(len(getattr(flux, kind)))]
 
 
 class Watched:

@@ -21,8 +21,10 @@ from ..errors import X2EditError
 from ..formats.files import save_atomically
 from ..train.config import ModelConfig
 from ..train.embedded import EmbeddedText
+from ..train.streaming import BlockStream
 from .demo import DemoTextModel, demo_clip, load_demo_models
 from .models import require_flux
+from .training import flux_blocks
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,10 @@ def _existing(name: str) -> Path:
     return path
 
 
-def own_flux(patcher: Any, dtype: torch.dtype) -> tuple[Any, Any]:
-    """The frozen FLUX inside a MODEL, loaded, and whatever keeps it so; never the host's own weights in another state.
+def own_flux(patcher: Any, dtype: torch.dtype, load: bool = True) -> tuple[Any, Any]:
+    """The frozen FLUX inside a MODEL, and whatever keeps it on its device; `load` False leaves it where it lies.
 
+    It is never the host's own weights in another state.
     What the host loaded while running a graph cannot take part in autograd (inference tensors). Then it is loaded a
     second time from its file, or copied if it has none. On a CPU a copy in `dtype` computes much faster.
     """
@@ -84,7 +87,8 @@ def own_flux(patcher: Any, dtype: torch.dtype) -> tuple[Any, Any]:
     if frozen_in_graph and patcher.cached_patcher_init is not None:
         patcher = patcher.clone(force_deepcopy=True)
         frozen_in_graph = False
-    model_management.load_models_gpu([patcher], force_full_load=True)
+    if load:
+        model_management.load_models_gpu([patcher], force_full_load=True)
     flux = require_flux(patcher)
     parameters = list(flux.parameters())
     plain = all(parameter.dtype in (torch.float32, torch.float16, torch.bfloat16) for parameter in parameters)
@@ -92,6 +96,17 @@ def own_flux(patcher: Any, dtype: torch.dtype) -> tuple[Any, Any]:
     if frozen_in_graph or other:
         flux = copy.deepcopy(flux).to(dtype if plain else None)
     return flux.requires_grad_(False).eval(), patcher
+
+
+def streamed_flux(patcher: Any, dtype: torch.dtype) -> tuple[Any, BlockStream]:
+    """The frozen FLUX inside a MODEL, its blocks in host memory and the rest on the device."""
+    flux, _ = own_flux(patcher, dtype, load=False)
+    device = model_management.get_torch_device()
+    stream = BlockStream(flux_blocks(flux), device)
+    for name, part in flux.named_children():
+        if name not in ("double_blocks", "single_blocks"):
+            part.to(device)
+    return flux, stream
 
 
 class HostPictures:

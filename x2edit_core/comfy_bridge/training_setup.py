@@ -30,9 +30,10 @@ from ..train.forms import Form, form_of
 from ..train.loop import Parts
 from ..train.samples import Mode, PictureEncoder
 from ..train.scene_data import ScenePool, scene_pools
+from ..train.streaming import BlockStream
 from .models import flux_shape
 from .training import PassSettings, TrainableFlux
-from .training_models import HostModels, HostPictures, HostText, load_models, own_flux, text_of
+from .training_models import HostModels, HostPictures, HostText, load_models, own_flux, streamed_flux, text_of
 
 logger = logging.getLogger(__name__)
 RESULT = "adapter.safetensors"
@@ -96,7 +97,7 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
     dtype = _DTYPES[config.model.precision]
     pictures = HostPictures(models.vae, models.model)
     pools = _pools(config, form_of(config.kind), pictures, poll)
-    flux, keeper = own_flux(models.model, dtype)
+    flux, keeper, stream = _frozen(models.model, dtype, config.model.weights == "offload")
     device = next(flux.parameters()).device
     text = text_of(models.clip, config.cache, device)
     if isinstance(text, HostText):
@@ -105,7 +106,7 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
     adapter = new_adapter(spec, config.kind == "x2edit", config.seed).to(device)
     if config.optim.state == "bfloat16":
         adapter.to(torch.bfloat16)
-    model = TrainableFlux(flux, adapter, _settings(config, dtype, autocast=False))
+    model = TrainableFlux(flux, adapter, _settings(config, dtype, autocast=False), stream)
     model.keeper = keeper
 
     def export(folder: Path, step: int) -> Path:
@@ -116,6 +117,14 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
         return folder / RESULT
 
     return Parts(model, adapter, text, Batches(pools, config, ranks), export, ranks, dtype, decode=pictures.decode)
+
+
+def _frozen(patcher: Any, dtype: torch.dtype, offload: bool) -> tuple[Any, Any, BlockStream | None]:
+    """The base, what keeps it loaded, and what brings its blocks to the device if they stay in host memory."""
+    if offload:
+        flux, stream = streamed_flux(patcher, dtype)
+        return flux, patcher, stream
+    return *own_flux(patcher, dtype), None
 
 
 def save_released(adapter: Adapter, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Training, one core behind the script `python -m x2edit_core.train` and the node X2EditTrain.
 
 In the order of the data: `config` says what is trained, on what and how; `samples` are edits before and after encoding;
-`batches` decides which of them a step sees; `model` is what a step asks of a network; `losses` judges its prediction;
+`batches` decides which of them a step sees; `model` is what a step asks of a network, `streaming` brings a large one to
+the device block by block; `losses` judges its prediction;
 `optim` changes the weights; `loop` runs it all; `checkpoints` and `journal` keep what has been done.
 """

@@ -24,14 +24,15 @@ class ModelConfig:
 
     `base`: a FLUX file, or `demo:x2edit` / `demo:fill`; for kind `base` the file to start from, empty for random
     weights. `clip` lists text encoder files (CLIP-L and T5), or names one embedded encoder's file, or `demo` for the
-    shipped one; `vae` is a file or `demo`. `train_text` trains the embedded text encoder along with a base.
+    shipped one; `vae` is a file or `demo`. `weights` holds an adapter's base as it is, in 8 bits, or in host memory, from
+    where block after block visits the device. `train_text` trains the embedded text encoder along with a base.
     """
 
     base: str = ""
     clip: list[str] = field(default_factory=lambda: ["demo"])
     vae: str = "demo"
     precision: Precision = "bfloat16"
-    weights: Literal["default", "fp8"] = "default"
+    weights: Literal["default", "fp8", "offload"] = "default"
     gradient_checkpointing: bool = False
     guidance: float = 1.0
     train_text: bool = False
@@ -184,6 +185,10 @@ def _faults(config: TrainConfig) -> list[str]:
         faults.append("data.mix needs shares that are not negative, at least one above zero")
     if config.kind != "base" and not config.model.base:
         faults.append(f"model.base is empty: kind {config.kind} adapts a FLUX that must be named")
+    if config.kind == "base" and config.model.weights != "default":
+        faults.append(
+            f"model.weights = {config.model.weights!r} is for a base that stays as it is; kind base trains it"
+        )
     if config.data.kind != "scenes" and not config.data.path:
         faults.append(f"data.path is empty: where does the {config.data.kind} data lie?")
     if config.data.kind != "scenes" and config.data.mix.get("picture"):
