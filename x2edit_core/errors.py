@@ -20,7 +20,11 @@ class CheckpointError(X2EditError):
 
 
 class ModelMismatchError(X2EditError):
-    """A model that an adapter cannot be attached to: wrong family, width, depth or an unknown host interface."""
+    """A model that an adapter cannot be attached to: wrong family, width or depth."""
+
+
+class HostError(X2EditError):
+    """A ComfyUI that lacks something this pack builds on, or whose interface changed."""
 
 
 def name_some(names: Sequence[str], shown: int = 3) -> str:

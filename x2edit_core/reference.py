@@ -52,11 +52,12 @@ def automatic_offset(target_tokens: int, offsets: tuple[int, int] = AUTOMATIC_OF
 class ReferencePlan:
     """Where the references of one forward lie among its image tokens.
 
-    `spans`: (start, end, modulation) over the image tokens, modulation 0 = the step's own, 1 = that of t = 0.
+    `spans`: (start, end, modulation) over the image tokens, modulation 0 = the step's own, 1 = that of t = 0; or
+    whatever picks that row of the host's modulation.
     `positions`: for each span of ours its position ids [tokens, axes].
     """
 
-    spans: tuple[tuple[int, int, int], ...]
+    spans: tuple[tuple[int, int, int | slice], ...]
     positions: tuple[tuple[int, int, Tensor], ...]
 
     @property
@@ -66,7 +67,8 @@ class ReferencePlan:
 
 def plan_references(target_tokens: int, grids: list[Tensor], flags: tuple[bool, ...]) -> ReferencePlan:
     """The plan for references whose position grids [tokens_k, axes] are given in order; see `ReferencePlan`."""
-    spans, positions = [(0, target_tokens, 0)], []
+    spans: list[tuple[int, int, int | slice]] = [(0, target_tokens, 0)]
+    positions = []
     start = target_tokens
     for grid, is_ours in zip(grids, flags, strict=True):
         end = start + grid.shape[0]
@@ -96,10 +98,11 @@ def place_references(image_ids: Tensor, plan: ReferencePlan) -> Tensor:
 def double_block_forward(original: Callable[..., Any], clean_vec: Tensor, plan: ReferencePlan) -> Callable[..., Any]:
     """A double block's forward in which our references are modulated by `clean_vec` [B, D], the vector of t = 0."""
     spans = list(plan.spans)
+    own = spans[0][2]
 
     def forward(img: Tensor, txt: Tensor, vec: Tensor, *args: Any, **kwargs: Any) -> Any:
         kwargs["modulation_dims_img"] = spans
-        kwargs["modulation_dims_txt"] = [(0, txt.shape[1], 0)]
+        kwargs["modulation_dims_txt"] = [(0, txt.shape[1], own)]
         return original(img, txt, torch.stack((vec, clean_vec), 1), *args, **kwargs)
 
     return forward
@@ -111,7 +114,7 @@ def single_block_forward(original: Callable[..., Any], clean_vec: Tensor, plan: 
     def forward(x: Tensor, vec: Tensor, *args: Any, **kwargs: Any) -> Any:
         text_tokens = x.shape[1] - plan.image_tokens
         first, *rest = plan.spans
-        spans = [(0, first[1] + text_tokens, 0)]
+        spans = [(0, first[1] + text_tokens, first[2])]
         spans += [(start + text_tokens, end + text_tokens, modulation) for start, end, modulation in rest]
         kwargs["modulation_dims"] = spans
         return original(x, torch.stack((vec, clean_vec), 1), *args, **kwargs)

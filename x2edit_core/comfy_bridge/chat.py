@@ -9,9 +9,6 @@ from typing import Any
 
 import folder_paths
 import torch
-from comfy import model_management
-from comfy.model_patcher import ModelPatcher
-from comfy.text_encoders.llama import BaseGenerate, Llama2_, Qwen25_7BVLI
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -21,6 +18,7 @@ from ..chat.images import to_tensor
 from ..chat.packing import PackedAnswers, answer_ids
 from ..chat.protocol import ChatError, Message, check_answers, check_messages, strip_thinking
 from ..errors import X2EditError
+from .host import comfy, device_context, unload
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +26,10 @@ HEAD = "lm_head.weight"
 FOLDER_CATEGORIES = ("text_encoders", "LLM")
 FOLDER_DEPTH = 2
 
-poll = model_management.throw_exception_if_processing_interrupted
+
+def poll() -> None:
+    """Raise the host's interrupt if a person asked for it."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
 
 
 class HostClipChat:
@@ -60,7 +61,7 @@ class HostClipChat:
 
     def release(self) -> None:
         """Move the model out of the device's memory; the next question brings it back."""
-        model_management.unload_model_and_clones(self._clip.patcher)
+        unload(self._clip.patcher)
 
     def generate(self, messages: Sequence[Message], max_tokens: int = 256) -> str:
         check_messages(messages, self.vision, self.name)
@@ -73,7 +74,7 @@ class HostClipChat:
         """All answers in one forward pass behind the messages; None where layers remember more than attention sees."""
         check_messages(messages, self.vision, self.name)
         check_answers(answers)
-        if type(self._model.model) is not Llama2_:
+        if type(self._model.model) is not comfy.text_encoders.llama.Llama2_:
             return None
         end = self._tokenizer.convert_tokens_to_ids(chatml.END_OF_TURN)
         replies = answer_ids([self._ids(answer) for answer in answers], end)
@@ -82,7 +83,7 @@ class HostClipChat:
         with _OutOfMemory(self.name), torch.no_grad():
             self._clip.load_model({self._name: [[(token, 1.0) for token in tokens]]})
             device = self._clip.patcher.load_device
-            with model_management.cuda_device_context(device):
+            with device_context(device):
                 return self._score(tokens, replies, device)
 
     def _score(self, tokens: list[Any], replies: tuple[tuple[int, ...], ...], device: torch.device) -> list[float]:
@@ -92,7 +93,7 @@ class HostClipChat:
         extra = torch.tensor([packed.extra_ids], device=device, dtype=torch.long)
         embeds = torch.cat([prompt, model.get_input_embeddings()(extra, out_dtype=torch.float32)], dim=1)
         # As the host's own generation does.
-        dtype = torch.bfloat16 if model_management.should_use_bf16(device) else torch.float32
+        dtype = torch.bfloat16 if comfy.model_management.should_use_bf16(device) else torch.float32
         output = model.model(
             None,
             attention_mask=packed.mask()[None].to(device=device, dtype=torch.long),
@@ -128,12 +129,12 @@ _ADVICE = (
 
 def _check_model(model: Any, stage: Any) -> None:
     found = type(stage if model is None else model).__name__
-    if isinstance(model, Qwen25_7BVLI):
+    if isinstance(model, comfy.text_encoders.llama.Qwen25_7BVLI):
         raise ChatError(
             "unsupported",
             "ComfyUI loads Qwen2.5-VL without its output layer, so it can only encode. " + _ADVICE,
         )
-    if not isinstance(model, BaseGenerate):
+    if not isinstance(model, comfy.text_encoders.llama.BaseGenerate):
         raise ChatError("unsupported", f"The text encoder {found} cannot generate text. {_ADVICE}")
     config = getattr(getattr(model, "model", None), "config", None)
     if not getattr(config, "final_norm", True):
@@ -208,8 +209,8 @@ class _OutOfMemory:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, model_management.OOM_EXCEPTION):
-            model_management.soft_empty_cache()
+        if isinstance(error, comfy.model_management.OOM_EXCEPTION):
+            comfy.model_management.soft_empty_cache()
             problem = f"{self._name} ran out of memory. Use a smaller or quantised file, or smaller images."
             raise ChatError("memory", problem) from error
 
@@ -226,13 +227,13 @@ class HostResident:
     """A foreign model in the host's memory: counted with its own, unloaded with them and on `/free`."""
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
-        offload = model_management.text_encoder_offload_device()
-        self.patcher = ModelPatcher(_Holder(module), load_device=device, offload_device=offload)
+        offload = comfy.model_management.text_encoder_offload_device()
+        self.patcher = comfy.model_patcher.ModelPatcher(_Holder(module), load_device=device, offload_device=offload)
 
     def ready(self, memory_bytes: int) -> torch.device:
         """Whole on its device: foreign layers cannot fetch their weights one by one as the host's do."""
         device = self.patcher.load_device
-        model_management.load_models_gpu([self.patcher], memory_required=memory_bytes, force_full_load=True)
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=memory_bytes, force_full_load=True)
         if any(parameter.device.type != device.type for parameter in self.patcher.model.parameters()):
             raise ChatError(
                 "memory",
@@ -241,7 +242,7 @@ class HostResident:
         return device
 
     def release(self) -> None:
-        model_management.unload_model_and_clones(self.patcher)
+        unload(self.patcher)
 
 
 DEVICES = ("auto", "cpu")
@@ -250,16 +251,16 @@ DTYPES = {"auto": None, "bfloat16": torch.bfloat16, "float16": torch.float16, "f
 
 def folder_chat(name: str, device: str, dtype: str, longest_image_px: int) -> FolderChat:
     """The model in the folder `name`, living in the host's memory; `device` and `dtype` are of `DEVICES`, `DTYPES`."""
-    place = torch.device("cpu") if device == "cpu" else model_management.text_encoder_device()
+    place = torch.device("cpu") if device == "cpu" else comfy.model_management.text_encoder_device()
     chosen = DTYPES[dtype] or _fitting_dtype(place)
     return FolderChat(chat_folder(name), lambda module: HostResident(module, place), chosen, longest_image_px, poll)
 
 
 def _fitting_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the device computes in it; float32 on a CPU, for which half precision is slow."""
-    if model_management.is_device_cpu(device):
+    if comfy.model_management.is_device_cpu(device):
         return torch.float32
-    return torch.bfloat16 if model_management.should_use_bf16(device) else torch.float16
+    return torch.bfloat16 if comfy.model_management.should_use_bf16(device) else torch.float16
 
 
 def chat_folders() -> dict[str, Path]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import comfy.sample
 import torch
 from torch import Tensor
 
 from ..diptych import greyed, sentence, side_of, whole_tokens
+from .host import comfy
 
 Conditioning = list[list[Any]]
 NoiseMode = Literal["host", "diffusers 0.32", "diffusers 0.33"]

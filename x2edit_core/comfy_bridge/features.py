@@ -10,13 +10,9 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import comfy.sample
-import comfy.samplers
-import comfy.utils
 import torch
-from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..diptych import layout_for
@@ -24,7 +20,11 @@ from ..errors import ModelMismatchError, X2EditError
 from ..geometry import PATCH_PX, DiptychLayout, Side
 from ..pixels import cycle, resize, size_of, to_rgb
 from ..rf_solver import Solver, integrate, nearest, share
+from .host import comfy, require_attention_patches
 from .models import require_flux
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +129,7 @@ def invert(
     features = Features(layout, sigmas, depth)
     _require_room(features, kept, latent.shape[0], flux.hidden_size, model, memory_limit)
     conds = conditioning or _no_text(flux)
+    require_attention_patches()
     recording = model.clone()
     recording.set_model_attn1_patch(_Recorder(features, kept, len(flux.double_blocks)))
     rising = sigmas[::-1]
@@ -161,6 +162,7 @@ def inject(model: ModelPatcher, features: Features, strength: float, used: Range
         )
     if strength == 0.0:
         return model
+    require_attention_patches()
     clone = model.clone()
     clone.set_model_attn1_patch(_Injector(features, used, strength, len(flux.double_blocks)))
     return clone

@@ -10,21 +10,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import comfy.k_diffusion.sampling as k_diffusion
-import comfy.model_patcher
-import comfy.patcher_extension
-import comfy.sample
-import comfy.sampler_helpers
-import comfy.samplers
-import comfy.utils
-import latent_preview
 import numpy as np
 import torch
-from comfy import model_management
-from comfy.patcher_extension import CallbacksMP, WrappersMP
-from comfy.samplers import KSAMPLER, CFGGuider
 from torch import Tensor
 
 from ..chat.images import to_pil
@@ -35,7 +24,11 @@ from ..pixels import to_rgb
 from ..referee import Panel, Run
 from ..seeds import Plan, Selection, select
 from ..tournament import draw_selection
+from .host import comfy, latent_dtype, latent_for, latent_preview
 from .pictures import restore
+
+if TYPE_CHECKING:
+    from comfy.samplers import CFGGuider
 
 KEY = "x2edit_filter"
 MEMORYLESS = ("euler", "heun", "dpm_2")
@@ -84,7 +77,7 @@ def filter_ksampler(
     request: Request, model: Any, conds: tuple[Any, Any], cfg: float, sampler: str, scheduler: str, latent: Any
 ) -> Filtered:
     """The filter with KSampler's inputs, and bit for bit with its result; `conds` is (positive, negative)."""
-    guider = CFGGuider(model)
+    guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(*conds)
     guider.set_cfg(cfg)
 
@@ -93,7 +86,7 @@ def filter_ksampler(
             model, steps, model.load_device, sampler, scheduler, 1.0, model.model_options
         ).sigmas
 
-    dtype = model_management.intermediate_dtype()
+    dtype = latent_dtype()
     return _filter(request, guider, comfy.samplers.sampler_object(sampler), schedule, latent, dtype)
 
 
@@ -124,7 +117,7 @@ def _filter(
         guider, sampler, schedule, latent, obstacle, lambda found: _picture(found, request), progress
     )
     selection = select(request.plan, denoiser, _panel(request))
-    done = selection.run.state.samples.to(device=model_management.intermediate_device(), dtype=dtype)
+    done = selection.run.state.samples.to(device=comfy.model_management.intermediate_device(), dtype=dtype)
     sheet = torch.from_numpy(np.asarray(draw_selection(selection), dtype=np.float32) / 255)[None]
     return Filtered({**denoiser.latent, "samples": done}, selection, sheet)
 
@@ -143,9 +136,9 @@ def _panel(request: Request) -> Panel:
     def compare(a: Tensor, b: Tensor) -> Any:
         try:
             return judge.compare(source, a, b, request.instruction)
-        except model_management.InterruptProcessingException:
+        except comfy.model_management.InterruptProcessingException:
             if judge.remote:  # raised in the background, where it used up the flag that the sampler looks at
-                model_management.interrupt_current_processing()
+                comfy.model_management.interrupt_current_processing()
             raise
 
     return Panel(
@@ -162,11 +155,12 @@ def find_obstacle(guider: CFGGuider, sampler: Any) -> str:
     What keeps something from step to step cannot be seen from outside in general. The host's means for it can: wrappers
     around the whole of sampling, and patches and callbacks that are cleaned up after it.
     """
-    functions = [getattr(k_diffusion, f"sample_{name}") for name in MEMORYLESS]
-    if type(sampler) is not KSAMPLER or sampler.sampler_function not in functions:
+    functions = [getattr(comfy.k_diffusion.sampling, f"sample_{name}") for name in MEMORYLESS]
+    if type(sampler) is not comfy.samplers.KSAMPLER or sampler.sampler_function not in functions:
         return f"only {', '.join(MEMORYLESS)} and ddim take each step from the latent alone"
     if sampler.extra_options.get("s_churn"):
         return "the sampler's s_churn draws noise between steps"
+    CallbacksMP, WrappersMP = comfy.patcher_extension.CallbacksMP, comfy.patcher_extension.WrappersMP
     patcher = guider.model_patcher
     options = guider.model_options.get("transformer_options", {})
     if patcher.wrappers.get(WrappersMP.OUTER_SAMPLE) or options.get("wrappers", {}).get(WrappersMP.OUTER_SAMPLE):
@@ -279,7 +273,7 @@ class HostDenoiser:
             return None
 
     def _count(self) -> None:
-        model_management.throw_exception_if_processing_interrupted()
+        comfy.model_management.throw_exception_if_processing_interrupted()
         self._calls += 1
 
 
@@ -288,8 +282,7 @@ def _prepared(guider: CFGGuider, latent: dict[str, Any]) -> dict[str, Any]:
     if latent["samples"].is_nested:
         raise X2EditError("The early filter takes a latent of pictures, not one of several parts such as sound.")
     rest = {name: value for name, value in latent.items() if not name.startswith("downscale_ratio_")}
-    ratios = latent.get("downscale_ratio_spacial"), latent.get("downscale_ratio_temporal")
-    return {**rest, "samples": comfy.sample.fix_empty_latent_channels(guider.model_patcher, latent["samples"], *ratios)}
+    return {**rest, "samples": latent_for(guider.model_patcher, latent)}
 
 
 def _watched(guider: CFGGuider, notice: Callable[[], None]) -> CFGGuider:
@@ -302,7 +295,7 @@ def _watched(guider: CFGGuider, notice: Callable[[], None]) -> CFGGuider:
         return executor(*args, **kwargs)
 
     comfy.patcher_extension.add_wrapper_with_key(
-        WrappersMP.PREDICT_NOISE, KEY, wrapper, watched.model_options, is_model_options=True
+        comfy.patcher_extension.WrappersMP.PREDICT_NOISE, KEY, wrapper, watched.model_options, is_model_options=True
     )
     return watched
 
@@ -329,8 +322,10 @@ class _Stage:
 class _Part(_Stage):
     """The steps from `done` to `until` of a memoryless sampler's run, going on from its `x`."""
 
-    def __init__(self, sampler: KSAMPLER, until: int, steps: int, done: int, x: Tensor | None) -> None:
-        super().__init__(KSAMPLER(self._run, sampler.extra_options, sampler.inpaint_options), until, steps)
+    def __init__(self, sampler: Any, until: int, steps: int, done: int, x: Tensor | None) -> None:
+        super().__init__(
+            comfy.samplers.KSAMPLER(self._run, sampler.extra_options, sampler.inpaint_options), until, steps
+        )
         self._function = sampler.sampler_function
         self._done = done
         self.x = x

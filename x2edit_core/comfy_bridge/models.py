@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import comfy.ldm.flux.model as flux_model
-from comfy import model_management
-from comfy.ldm.flux.layers import DoubleStreamBlock, SingleStreamBlock
-from comfy.model_patcher import ModelPatcher
-from comfy.patcher_extension import WrappersMP
-from comfy.weight_adapter.lora import LoRAAdapter
 from torch import Tensor
 
 from ..adapter import Adapter
@@ -24,8 +17,12 @@ from ..errors import ModelMismatchError, X2EditError, name_some
 from ..formats.released_icedit import low_rank_parts, static_mean
 from ..sites import FluxShape, Site, Slot
 from ..tasks import Task, TaskBatch, TaskChoice
+from .host import comfy, require_parameters
 from .notices import say_once
 from .stack import KEY, AdapterStack
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
 
 LowRank = tuple[Site, Slot, Tensor, Tensor]
 """Where it belongs, down [K, in] and up [out, K]."""
@@ -47,8 +44,9 @@ class ManagedAdapter:
 
 def manage(adapter: Adapter) -> ManagedAdapter:
     """Put `adapter` under the host's memory management."""
-    patcher = ModelPatcher(
-        adapter, load_device=model_management.get_torch_device(), offload_device=model_management.unet_offload_device()
+    management = comfy.model_management
+    patcher = comfy.model_patcher.ModelPatcher(
+        adapter, load_device=management.get_torch_device(), offload_device=management.unet_offload_device()
     )
     whole = adapter.sites == adapter.spec.sites
     patcher.cached_patcher_init = (_reload if whole else _reload_routed, (adapter.source,))
@@ -160,10 +158,10 @@ def _absent_weights(model: ModelPatcher, parts: list[LowRank]) -> list[str]:
 
 def _merged(model: ModelPatcher, parts: list[LowRank], strength: float) -> ModelPatcher:
     """A clone of `model` with low-rank parts as the host's own weight patches."""
-    patches: dict[Any, LoRAAdapter] = {}
+    patches: dict[Any, Any] = {}
     for site, slot, down, up in parts:
         place = (_weight_key(site), (0, slot.start, slot.width))
-        patches[place] = LoRAAdapter(set(), (up.data, down.data, None, None, None, None))
+        patches[place] = comfy.weight_adapter.lora.LoRAAdapter(set(), (up.data, down.data, None, None, None, None))
     clone = model.clone()
     clone.add_patches(patches, strength)
     return clone
@@ -181,6 +179,7 @@ def _with_attachment(model: ModelPatcher, managed: ManagedAdapter, attachment: A
 def with_stack(model: ModelPatcher, stack: AdapterStack, patchers: list[ModelPatcher]) -> ModelPatcher:
     """A clone of `model` that runs `stack` in place of any it had, with the patchers of its adapters."""
     clone = model.clone()
+    WrappersMP = comfy.patcher_extension.WrappersMP
     for kind in (WrappersMP.DIFFUSION_MODEL, WrappersMP.APPLY_MODEL):
         clone.remove_wrappers_with_key(kind, KEY)
     clone.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, stack.diffusion_model)
@@ -206,7 +205,7 @@ def require_flux(model: ModelPatcher) -> Any:
     inner = model.get_model_object("diffusion_model")
     inner = getattr(inner, "_orig_mod", inner)
     name = f"{type(model.model).__name__} ({type(inner).__name__})"
-    if not isinstance(inner, flux_model.Flux):
+    if not isinstance(inner, comfy.ldm.flux.model.Flux):
         hint = (
             "It seems to be a fused quantised build; load the model with a loader that keeps ComfyUI's own FLUX layers."
         )
@@ -223,23 +222,16 @@ def require_flux(model: ModelPatcher) -> Any:
 
 
 def _require_host() -> None:
-    """Raise one clear error if a host symbol that this module relies on has changed."""
-    needed = {
-        DoubleStreamBlock.forward: ("img", "txt", "vec", "modulation_dims_img", "modulation_dims_txt"),
-        SingleStreamBlock.forward: ("x", "vec", "modulation_dims"),
-        flux_model.Flux.forward: ("x", "timestep", "context", "y", "guidance", "ref_latents", "transformer_options"),
-        ModelPatcher.set_additional_models: ("key", "models"),
-        ModelPatcher.add_wrapper_with_key: ("wrapper_type", "key", "wrapper"),
-        ModelPatcher.add_patches: ("patches", "strength_patch"),
-        LoRAAdapter.__init__: ("loaded_keys", "weights"),
-    }
-    changed = [
-        f"{function.__qualname__}({', '.join(missing)})"
-        for function, names in needed.items()
-        if (missing := [name for name in names if name not in inspect.signature(function).parameters])
-    ]
-    if changed:
-        raise ModelMismatchError(
-            f"This ComfyUI lacks what X2Edit builds on: {'; '.join(changed)}. Update the X2Edit node pack, or use the "
-            "ComfyUI version named in its pyproject.toml."
-        )
+    """Raise `HostError` if the host changed what an adapter is attached by."""
+    layers, patcher = comfy.ldm.flux.layers, comfy.model_patcher.ModelPatcher
+    require_parameters({
+        layers.DoubleStreamBlock.forward: ("img", "txt", "vec", "modulation_dims_img", "modulation_dims_txt"),
+        layers.SingleStreamBlock.forward: ("x", "vec", "modulation_dims"),
+        comfy.ldm.flux.model.Flux.forward: (
+            "x", "timestep", "context", "y", "guidance", "ref_latents", "transformer_options"
+        ),
+        patcher.set_additional_models: ("key", "models"),
+        patcher.add_wrapper_with_key: ("wrapper_type", "key", "wrapper"),
+        patcher.add_patches: ("patches", "strength_patch"),
+        comfy.weight_adapter.lora.LoRAAdapter.__init__: ("loaded_keys", "weights"),
+    })  # fmt: skip

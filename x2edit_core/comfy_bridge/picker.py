@@ -9,11 +9,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from comfy import model_management
-
 from ..errors import X2EditError
 from ..judge import HumanJudge
 from ..picker import WaitingRoom
+from .host import comfy
 
 EVENT = "x2edit.choices"
 PATH = "/x2edit/choices"
@@ -30,7 +29,7 @@ def _notify() -> None:
         server.send_sync(EVENT, {"open": len(room.questions())})
 
 
-room = WaitingRoom(_notify, model_management.throw_exception_if_processing_interrupted)
+room = WaitingRoom(_notify, lambda: comfy.model_management.throw_exception_if_processing_interrupted())
 
 
 def human_judge(timeout_s: float) -> HumanJudge:

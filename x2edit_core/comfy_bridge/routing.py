@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import comfy.sample
-import comfy.samplers
 import torch
-from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..errors import X2EditError
+from .host import comfy, latent_for
 from .models import current_stack, require_flux, with_stack
 from .stack import KEY, token_grid
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
 
 PROJECTIONS = ("q", "k", "v", "proj")
 
@@ -51,7 +52,7 @@ def watch_routing(
             seen.append(gate[:, :, position].cpu())
 
     watched = with_stack(model, stack.watched(observe), model.get_additional_models_with_key(KEY))
-    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    samples = latent_for(model, latent)
     guider = comfy.samplers.CFGGuider(watched)
     guider.set_conds(conditioning, conditioning)
     guider.set_cfg(1.0)

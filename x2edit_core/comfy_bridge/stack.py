@@ -7,11 +7,10 @@ modulated once per forward however many adapters there are, and all adapters of 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
-from comfy.ldm.common_dit import pad_to_patch_size
-from comfy.ldm.flux.layers import timestep_embedding
 from torch import Tensor, nn
 
 from ..attach import Attachment, BoundDelta, Forward, Observer, bind, find_module, site_swaps, swapped
@@ -27,6 +26,7 @@ from ..reference import (
     reference_grid,
     single_block_forward,
 )
+from .host import comfy, modulation_row
 from .notices import say_once
 
 KEY = "x2edit"
@@ -151,7 +151,7 @@ def reference_plan(
 def token_grid(flux: Any, latent: Tensor) -> tuple[int, int]:
     """(rows, columns) of tokens that the host makes of a latent [B, C, H, W], its padding to whole patches included."""
     size = flux.patch_size
-    padded = pad_to_patch_size(latent[:1, :1], (size, size))
+    padded = comfy.ldm.common_dit.pad_to_patch_size(latent[:1, :1], (size, size))
     return padded.shape[-2] // size, padded.shape[-1] // size
 
 
@@ -162,6 +162,7 @@ def token_count(flux: Any, latent: Tensor) -> int:
 
 def clean_vector(flux: Any, dtype: torch.dtype, timestep: Tensor, y: Tensor | None, guidance: Tensor | None) -> Tensor:
     """The modulation vector [B, D] of t = 0 with this pass's guidance and pooled text, summed as the host sums it."""
+    timestep_embedding = comfy.ldm.flux.layers.timestep_embedding
     vec = flux.time_in(timestep_embedding(torch.zeros_like(timestep), 256).to(dtype))
     if flux.params.guidance_embed and guidance is not None:
         vec = vec + flux.guidance_in(timestep_embedding(guidance, 256).to(dtype))
@@ -173,6 +174,8 @@ def clean_vector(flux: Any, dtype: torch.dtype, timestep: Tensor, y: Tensor | No
 
 
 def reference_swaps(flux: Any, plan: ReferencePlan, clean_vec: Tensor) -> list[tuple[nn.Module, Forward]]:
+    spans = tuple((start, end, modulation_row(index)) for start, end, index in plan.spans)
+    plan = replace(plan, spans=spans)
     swaps: list[tuple[nn.Module, Forward]] = []
     for kind, make in (("double_blocks", double_block_forward), ("single_blocks", single_block_forward)):
         for index in range(len(getattr(flux, kind))):

@@ -17,15 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import comfy.ops
-import comfy.utils
 import folder_paths
 import torch
-from comfy import model_management
-from comfy.ldm.modules.attention import optimized_attention_for_device
-from comfy.model_patcher import CoreModelPatcher
-from comfy.text_encoders.llama import Qwen25_7BVLI
-from comfy.text_encoders.qwen_vl import qwen2vl_mrope_position_ids
 from torch import Tensor
 
 from ..alignnet import (
@@ -40,6 +33,7 @@ from ..alignnet import (
 from ..errors import ModelMismatchError, X2EditError
 from ..formats.released_x2edit import ALIGNNET_FILE
 from .folders import FOLDER
+from .host import comfy, device_context, require_ordered_vision, text_rotary
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +72,7 @@ def alignnet_path(name: str) -> Path:
 class _Encoder:
     """The parts of the host's text encoder that are used here."""
 
-    model: Qwen25_7BVLI
+    model: Any
     tokenizer: Any
 
     @property
@@ -96,7 +90,7 @@ def find_encoder(clip: Any) -> _Encoder:
     name = getattr(stage, "clip", "")
     model = getattr(getattr(stage, name, None), "transformer", None) if isinstance(name, str) else None
     tokenizer = getattr(getattr(clip.tokenizer, name, None), "tokenizer", None) if isinstance(name, str) else None
-    if not isinstance(model, Qwen25_7BVLI) or tokenizer is None:
+    if not isinstance(model, comfy.text_encoders.llama.Qwen25_7BVLI) or tokenizer is None:
         found = type(model if model is not None else stage).__name__
         raise ModelMismatchError(
             f"The text encoder is {found}; X2Edit's conditioning needs Qwen2.5-VL-7B. Load "
@@ -114,11 +108,11 @@ class ManagedAlignNet:
     def __init__(self, net: AlignNet, name: str) -> None:
         self.name = name
         self.net = net
-        model_management.archive_model_dtypes(net)
-        self.patcher = CoreModelPatcher(
+        comfy.model_management.archive_model_dtypes(net)
+        self.patcher = comfy.model_patcher.CoreModelPatcher(
             net,
-            load_device=model_management.text_encoder_device(),
-            offload_device=model_management.text_encoder_offload_device(),
+            load_device=comfy.model_management.text_encoder_device(),
+            offload_device=comfy.model_management.text_encoder_offload_device(),
         )
         self._results: OrderedDict[tuple[Any, ...], tuple[Tensor, Tensor]] = OrderedDict()
 
@@ -162,11 +156,11 @@ class ManagedAlignNet:
         return self._results[key]
 
     def _compute(self, clip: Any, encoder: _Encoder, text: str, image: Tensor | None) -> tuple[Tensor, Tensor]:
-        model_management.throw_exception_if_processing_interrupted()
+        comfy.model_management.throw_exception_if_processing_interrupted()
         states = hidden_states(clip, encoder, text, image, also_load=self.patcher)
-        with torch.no_grad(), model_management.cuda_device_context(self.patcher.load_device):
+        with torch.no_grad(), device_context(self.patcher.load_device):
             context, pooled = self.net(states.to(self.patcher.load_device))
-        device = model_management.intermediate_device()
+        device = comfy.model_management.intermediate_device()
         return context.to(device), pooled.to(device)
 
 
@@ -176,15 +170,15 @@ def load_managed_alignnet(path: Path) -> ManagedAlignNet:
 
 
 def hidden_states(
-    clip: Any, encoder: _Encoder, text: str, image: Tensor | None = None, also_load: CoreModelPatcher | None = None
+    clip: Any, encoder: _Encoder, text: str, image: Tensor | None = None, also_load: Any = None
 ) -> Tensor:
     """All states (1, N, S, H) of `text`, float32 on the encoder's device; `also_load` joins it in memory."""
     config = encoder.model.model.config
     length = 512 if image is None else 1024
     memory = 4 * length * (encoder.states + 8) * config.hidden_size + 4 * length * length * config.num_attention_heads
-    model_management.load_models_gpu([clip.patcher, *([also_load] if also_load else [])], memory_required=memory)
+    comfy.model_management.load_models_gpu([clip.patcher, *([also_load] if also_load else [])], memory_required=memory)
     device = clip.patcher.load_device
-    with torch.no_grad(), model_management.cuda_device_context(device):
+    with torch.no_grad(), device_context(device):
         embeds, positions, pads = _embed(encoder, text, image, device)
         return _run_layers(encoder.model.model, embeds, positions, pads)
 
@@ -194,11 +188,12 @@ def _embed(encoder: _Encoder, text: str, image: Tensor | None, device: torch.dev
     ids = list(encoder.tokenizer(text)["input_ids"])
     features, real_positions = None, None
     if image is not None:
+        require_ordered_vision()
         features, grid = encoder.model.preprocess_embed({"type": "image", "data": _shrink(image)}, device=device)
         start, size = ids.index(IMAGE_TOKEN), features.shape[0]
         ids[start : start + 1] = [IMAGE_TOKEN] * size
         info = [{"type": "image", "index": start, "size": size, "extra": grid}]
-        real_positions = qwen2vl_mrope_position_ids(info, len(ids), device)
+        real_positions = comfy.text_encoders.qwen_vl.qwen2vl_mrope_position_ids(info, len(ids), device)
     tokens = PaddedTokens.of(ids)
     if tokens.cut:
         log.warning("The instruction is too long: its last %d tokens were cut off.", tokens.cut)
@@ -219,8 +214,8 @@ def _run_layers(model: Any, embeds: Tensor, positions: Tensor, pads: int) -> Ten
     visible = reference_mask(pads, embeds.shape[1]).to(embeds.device)
     mask = torch.zeros(visible.shape, dtype=embeds.dtype, device=embeds.device)
     mask.masked_fill_(~visible, torch.finfo(embeds.dtype).min)
-    rotary = model.compute_freqs_cis(positions, embeds.device)
-    attention = optimized_attention_for_device(embeds.device, mask=True, small_input=True)
+    rotary = text_rotary(model, positions)
+    attention = comfy.ldm.modules.attention.optimized_attention_for_device(embeds.device, mask=True, small_input=True)
     states = embeds.new_empty(1, len(model.layers) + 1, *embeds.shape[1:])
     x = embeds
     for index, layer in enumerate(model.layers):

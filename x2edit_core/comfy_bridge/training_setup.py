@@ -7,10 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import comfy.ldm.flux.model
-import comfy.model_management
-import comfy.ops
-import comfy.sd
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +27,7 @@ from ..train.loop import Parts
 from ..train.samples import Mode, PictureEncoder
 from ..train.scene_data import ScenePool, scene_pools
 from ..train.streaming import BlockStream
+from .host import comfy
 from .models import flux_shape
 from .training import PassSettings, TrainableFlux
 from .training_models import HostModels, HostPictures, HostText, load_models, own_flux, streamed_flux, text_of
