@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .adapter import Adapter
 from .errors import ModelMismatchError
 from .moe import RoutedDelta, token_bias
+from .selected import Selected
 from .sites import Site
 from .tasks import TaskBatch
 
@@ -66,8 +67,8 @@ class BoundDelta:
     strength: float
     observer: Observer | None = None
 
-    def hidden(self, read: Tensor) -> Tensor:
-        """Gated low-rank activations [B·T, P, K] of the tokens read [B, T, D]."""
+    def hidden(self, read: Tensor) -> Tensor | Selected:
+        """Gated low-rank activations, as `RoutedDelta.hidden` gives them, of the tokens read [B, T, D]."""
         batch, tokens, width = read.shape
         bias = token_bias(self.bias, self.rows, tokens)
         hidden, gate = self.delta.hidden(read.reshape(-1, width), bias)
@@ -75,7 +76,7 @@ class BoundDelta:
             self.observer(self.site.module, gate.unflatten(0, (batch, tokens)))
         return hidden
 
-    def add_to(self, out: Tensor, hidden: Tensor) -> None:
+    def add_to(self, out: Tensor, hidden: Tensor | Selected) -> None:
         self.delta.add_to(out, hidden, self.site.starts, self.strength)
 
 

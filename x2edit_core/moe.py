@@ -6,7 +6,8 @@ S = 1 with a shared expert else 0, R rank, O output width of one projection, K =
 The released form (upstream `src/layers.py`) loops over experts. Here the same sum is two products around one mask:
 every expert's down-projection and every gate share one fused product, the gate zeroes what was not selected, and one
 product per projection adds the result into the columns of the frozen layer's output. The gate on [hidden ‖ task] splits
-into a product with the hidden state and a per-row constant (`task_bias`). No step synchronises with the host.
+into a product with the hidden state and a per-row constant (`task_bias`). No step synchronises with the host. On a CPU,
+where that pays, `selected` replaces the two products.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import X2EditError
+from .selected import Selected, pays, sampled
 
 WIDE = (torch.float32, torch.float64)
 """Precisions in which a gate may be computed."""
@@ -41,25 +43,28 @@ class Routing:
         if self.top_k < 1:
             raise X2EditError(f"top-k {self.top_k} found; at least 1 expert must be selected.")
 
+    def select(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights and indices [..., k] of the selected experts, from float32 logits [..., E]."""
+        if self.order == "softmax_first":
+            return largest(logits.softmax(-1), self.top_k)
+        best, experts = largest(logits, self.top_k)
+        return best.softmax(-1), experts
+
     def weights(self, logits: Tensor) -> Tensor:
         """Expert weights [..., E] from float32 logits [..., E]; zero where an expert was not selected."""
         if self.top_k >= logits.shape[-1]:
             return logits.softmax(-1)
-        best, experts = largest(logits, self.top_k)
-        if self.order == "softmax_first":
-            share = (best - logits.logsumexp(-1, keepdim=True)).exp()
-        else:
-            share = best.softmax(-1)
+        share, experts = self.select(logits)
         return torch.zeros_like(logits).scatter(-1, experts, share)
 
 
 def largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` largest entries of scores [..., E] and their indices, [..., count], best first.
+    """The `count` largest entries of scores [..., E] and their indices, [..., count], in any order.
 
     On a CUDA device by repeated argmax: over tens of thousands of rows of a dozen entries `topk` is several times slower.
     """
     if not scores.is_cuda or count > _ARGMAX_LIMIT:
-        return scores.topk(count, dim=-1)
+        return scores.topk(count, dim=-1, sorted=False)
     remaining, found = scores, []
     for _ in range(count):
         found.append(remaining.argmax(-1, keepdim=True))
@@ -100,6 +105,9 @@ class RoutedDelta(nn.Module):
             )
         self.down_gate = nn.Parameter(down_gate, requires_grad=False)
         self.task_gate = None if task_gate is None else nn.Parameter(task_gate, requires_grad=False)
+        self.few = experts > 0 and pays(up, experts, routing.top_k)
+        if self.few:  # rows of the table that `Selected` reads, in memory; the shape stays
+            up = up.transpose(1, 2).contiguous().transpose(1, 2)
         self.up = nn.Parameter(up, requires_grad=False)
 
     @property
@@ -113,18 +121,34 @@ class RoutedDelta(nn.Module):
         wide = _wide(embedding)
         return wide @ self.task_gate.to(wide).t()
 
-    def hidden(self, x: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def hidden(self, x: Tensor, bias: Tensor | None) -> tuple[Tensor | Selected, Tensor | None]:
         """Gated low-rank activations [N, P, K] and the gate outputs, float32 [N, P, E] (None without experts).
 
-        In float32 and above the gates ride in the fused product; below, they are computed apart in float32, since
-        rounded logits change which experts are selected.
+        Where that pays, the activations are those of the selected experts only. In float32 and above the gates ride in
+        the fused product; below, they are computed apart in float32, since rounded logits change which experts are
+        selected.
         """
         if not self.experts:
             return torch.mm(x, _matched(self.down_gate, x).t()).unflatten(-1, (self.projections, -1)), None
         learning = x.requires_grad or self.down_gate.requires_grad or (bias is not None and bias.requires_grad)
         if torch.is_grad_enabled() and learning:
             return _LeanHidden.apply(x, self.down_gate, bias, self)  # pyright: ignore[reportReturnType]
+        if self.few and x.device.type == "cpu" and x.dtype == torch.float32:
+            return self._selected(x, bias)
         return self.gated(*self.products(x), bias)[:2]
+
+    def _selected(self, x: Tensor, bias: Tensor | None) -> tuple[Selected, Tensor]:
+        """`hidden` without the experts that a token did not select; what every token needs is one dense product."""
+        weight, parts = _matched(self.down_gate, x), self.experts + self.shared
+        down, gates = weight.split((weight.shape[0] - self.gates, self.gates))
+        shared = down.view(self.projections, parts, self.rank, -1)[:, self.experts :]
+        fused = torch.mm(x, torch.cat((gates, shared.flatten(0, 2))).t())
+        logits, low = fused[:, : self.gates], fused[:, self.gates :]
+        logits = self.per_expert(logits if bias is None else logits + bias)
+        share, experts = self.routing.select(logits)
+        rows, values = sampled(x, down, experts, share, parts)
+        gate = torch.zeros_like(logits).scatter(-1, experts, share)
+        return Selected(rows, values, low.unflatten(-1, (self.projections, -1))), gate
 
     def products(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Low-rank activations [N, P·K] and the hidden half's logits [N, P·E], not yet weighted by the gates."""
@@ -146,21 +170,30 @@ class RoutedDelta(nn.Module):
     def per_expert(self, logits: Tensor) -> Tensor:
         return logits.unflatten(-1, (self.projections, self.experts))
 
-    def add_to(self, out: Tensor, hidden: Tensor, starts: tuple[int, ...], strength: float) -> None:
+    def add_to(self, out: Tensor, hidden: Tensor | Selected, starts: tuple[int, ...], strength: float) -> None:
         """Add projection p's delta into columns starts[p] : starts[p] + O of out [N, W], in place.
 
         In place holds under autograd too: a Linear's backward does not need its output.
         """
-        up, scale = _matched(self.up, hidden), strength * self.scale
+        up, scale = _matched(self.up, out), strength * self.scale
+        if not isinstance(hidden, Selected):
+            return self._add_products(out, hidden, up, starts, scale)
+        routed = hidden.routed(up.transpose(1, 2).reshape(-1, self.out_width))
+        for projection, start in enumerate(starts):
+            out[:, start : start + self.out_width].add_(routed[:, projection], alpha=scale)
+        self._add_products(out, hidden.shared, up[:, :, self.experts * self.rank :], starts, scale)
+
+    def _add_products(self, out: Tensor, low: Tensor, up: Tensor, starts: tuple[int, ...], scale: float) -> None:
+        """Add low [N, P, K] · up [P, O, K]ᵀ, projection by projection or at once where their columns are neighbours."""
         width = self.projections * self.out_width
         if len(starts) > 1 and starts == tuple(range(starts[0], starts[0] + width, self.out_width)):
             columns = out[:, starts[0] : starts[0] + width]
             by_projection = columns.unflatten(-1, (self.projections, self.out_width)).transpose(0, 1)
-            by_projection.baddbmm_(hidden.transpose(0, 1), up.transpose(1, 2), alpha=scale)
+            by_projection.baddbmm_(low.transpose(0, 1), up.transpose(1, 2), alpha=scale)
             return
         for projection, start in enumerate(starts):
             columns = out[:, start : start + self.out_width]
-            columns.addmm_(hidden[:, projection], up[projection].t(), alpha=scale)
+            columns.addmm_(low[:, projection], up[projection].t(), alpha=scale)
 
 
 def token_bias(bias: Tensor | None, rows: Tensor, tokens: int) -> Tensor | None:
