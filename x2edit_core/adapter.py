@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -41,6 +42,10 @@ class AdapterSpec:
             value = getattr(self, name)
             if not isinstance(value, int) or not least <= value <= most:
                 raise X2EditError(f"{name} = {value!r} found; a whole number from {least} to {most} was expected.")
+        if not isinstance(self.alpha, int | float) or not math.isfinite(self.alpha):
+            raise X2EditError(f"alpha = {self.alpha!r} found; a finite number was expected.")
+        if len(self.offsets) != 2 or not all(isinstance(offset, int) for offset in self.offsets):
+            raise X2EditError(f"offsets = {self.offsets!r} found; two whole numbers were expected.")
         if self.order not in ("softmax_first", "topk_first"):
             raise X2EditError(f"gate order {self.order!r} is not known; softmax_first or topk_first was expected.")
 

@@ -267,7 +267,7 @@ def parse_marks(reply: str) -> tuple[tuple[float, float], str] | None:
         found = json.loads(reply[start : end + 1])
         marks = [float(mark) for mark in found["score"]]
         reason = str(found.get("reason", found.get("reasoning", "")))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
     if len(marks) != 2 or not all(0 <= mark <= SCALE for mark in marks):
         return None

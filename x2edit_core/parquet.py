@@ -12,14 +12,28 @@ class ParquetRows:
     """Rows of a parquet file by number; the group last read is kept."""
 
     def __init__(self, path: Path) -> None:
-        self._file = _arrow().ParquetFile(path)
+        self._file = _opened(path)
         self.stamp = f"{path.resolve()}:{path.stat().st_size}:{path.stat().st_mtime_ns}"
         groups = range(self._file.num_row_groups)
-        self._counts = [self._file.metadata.row_group(index).num_rows for index in groups]
+        self._counts = [max(0, self._file.metadata.row_group(index).num_rows) for index in groups]
         self._kept: tuple[tuple[int, tuple[str, ...]], Any] | None = None
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many rows the file claims to have."""
         return sum(self._counts)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def end_of_group(self, number: int) -> int:
+        """The first row after the group that row `number` is in: what is damaged is damaged by the group."""
+        end = 0
+        for count in self._counts:
+            end += count
+            if number < end:
+                break
+        return end
 
     def row(self, number: int, columns: list[str]) -> dict[str, Any]:
         group = 0
@@ -34,12 +48,15 @@ class ParquetRows:
 
 def columns_of(path: Path) -> list[str]:
     """Names of the outermost columns."""
-    return _arrow().ParquetFile(path).schema_arrow.names
+    return _opened(path).schema_arrow.names
 
 
-def _arrow() -> Any:
+def _opened(path: Path) -> Any:
     try:
         import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise X2EditError("Parquet data needs the package pyarrow: pip install pyarrow.") from error
-    return parquet
+    try:
+        return parquet.ParquetFile(path)
+    except Exception as error:  # pyarrow raises nearly anything on damaged data
+        raise X2EditError(f"{path} cannot be read as parquet: {error}") from error

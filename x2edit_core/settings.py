@@ -28,6 +28,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError([f"{path} cannot be read ({error.strerror})"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path} is no text in UTF-8 ({error.reason} at byte {error.start})"]) from error
     return parse_toml(text, path)
 
 
@@ -42,7 +44,7 @@ def parse_toml(text: str, path: Path) -> dict[str, Any]:
             raise ConfigError(["Python 3.10 needs the package tomli to read TOML files"]) from error
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # some faults of numbers and dates are plain `ValueError`s
         raise ConfigError([f"{path} is no valid TOML: {error}"]) from error
 
 
@@ -78,11 +80,13 @@ def _value(hint: Any, value: Any, name: str, problems: list[str]) -> Any:
     elif get_origin(hint) is Literal:
         if value not in get_args(hint):
             problems.append(f"{name} = {value!r}; one of {', '.join(map(str, get_args(hint)))} was expected")
-    elif hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
     elif not _fits(hint, value):
         problems.append(f"{name} = {value!r}; {_describe(hint)} was expected")
-    return {key: float(share) for key, share in value.items()} if _is_shares(hint, value) else value
+    elif hint is float:
+        return float(value)
+    elif _is_shares(hint):
+        return {key: float(share) for key, share in value.items()}
+    return value
 
 
 def _fits(hint: Any, value: Any) -> bool:
@@ -91,12 +95,16 @@ def _fits(hint: Any, value: Any) -> bool:
         if not isinstance(value, get_origin(hint)):
             return False
         wanted = get_args(hint)[-1]
-        return all(_fits(wanted, item) or (wanted is float and _fits(int, item)) for item in items)
-    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+        return all(_fits(wanted, item) for item in items)
+    if hint is float and isinstance(value, int):
+        hint = int
+    # Python's whole numbers have no end; those that files and devices hold have.
+    within = not isinstance(value, int) or abs(value) < 1 << 63
+    return isinstance(value, hint) and within and (hint is bool or not isinstance(value, bool))
 
 
-def _is_shares(hint: Any, value: Any) -> bool:
-    return isinstance(hint, types.GenericAlias) and get_args(hint)[-1] is float and _fits(hint, value)
+def _is_shares(hint: Any) -> bool:
+    return isinstance(hint, types.GenericAlias) and get_args(hint)[-1] is float
 
 
 def _describe(hint: Any) -> str:
@@ -131,4 +139,4 @@ def _literal(value: Any) -> str:
 def _escape(letter: str) -> str:
     if letter in '"\\':
         return f"\\{letter}"
-    return letter if letter.isprintable() else f"\\u{ord(letter):04x}"
+    return letter if letter.isprintable() else f"\\U{ord(letter):08x}"

@@ -184,7 +184,8 @@ def _content(reply: Any, url: str) -> str:
     message = choice.get("message")
     content = message.get("content") if isinstance(message, dict) else None
     if isinstance(content, list):
-        content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
+        texts = (part.get("text") for part in content if isinstance(part, dict))
+        content = "".join(text for text in texts if isinstance(text, str))
     if not isinstance(content, str) or not content.strip():
         reason = choice.get("finish_reason")
         hint = " It ran out of tokens, perhaps while thinking." if reason == "length" else ""
@@ -197,7 +198,7 @@ def _first_token_table(reply: Any) -> dict[str, float]:
     try:
         listed = reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
         pairs = [(str(entry["token"]).strip(), float(entry["logprob"])) for entry in listed]
-    except (KeyError, IndexError, TypeError, ValueError):
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError):
         return {}
     table: dict[str, float] = {}
     for token, logprob in pairs:

@@ -16,7 +16,7 @@ from ..demo import AUTOENCODER, without_fill
 from ..demo.text import TextConfig
 from ..errors import X2EditError
 from ..formats import released_x2edit
-from ..formats.files import save_atomically
+from ..formats.files import save_atomically, save_pickled
 from ..train.adapters import new_adapter, spec_for
 from ..train.batches import Batches, Ranks, generator
 from ..train.config import FluxConfig, TrainConfig
@@ -129,9 +129,8 @@ def save_released(adapter: Adapter, folder: Path) -> None:
     tensors = {name: tensor.detach().to("cpu", torch.bfloat16) for name, tensor in released_x2edit.unpack(adapter)}
     save_atomically(tensors, folder / RELEASED_FILE, {})
     if adapter.task_table is not None:
-        torch.save(
-            {"weight": adapter.task_table.detach().to("cpu", torch.bfloat16)}, folder / released_x2edit.TASK_FILE
-        )
+        table = {"weight": adapter.task_table.detach().to("cpu", torch.bfloat16)}
+        save_pickled(table, folder / released_x2edit.TASK_FILE)
 
 
 def _settings(config: TrainConfig, dtype: torch.dtype, autocast: bool) -> PassSettings:

@@ -1,11 +1,13 @@
-"""Tensor files as untrusted input: opened without running code, every fault a typed error."""
+"""Tensor files as untrusted input: opened without running code, every fault a typed error; written whole or not at all."""
 
 from __future__ import annotations
 
-import os
+import contextlib
+import glob
 import pickle
-import tempfile
-from collections.abc import Iterable, Mapping
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, X2EditError
 
 _PREFIXES = ("module.", "base_model.model.")
+_PART = ".part"
+_ABANDONED_S = 3600.0
 
 
 class TensorFile:
@@ -53,7 +57,11 @@ class TensorFile:
         return tuple(self._file.get_slice(self._raw[key]).get_shape())
 
     def tensor(self, key: str) -> Tensor:
-        return self._file.get_tensor(self._raw[key])
+        """Raises `CheckpointError` for a tensor of a kind that is not known here."""
+        try:
+            return self._file.get_tensor(self._raw[key])
+        except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise CheckpointError(str(self.path), [f"its tensor {key} cannot be read ({error})"]) from error
 
 
 def strip_prefix(key: str) -> str:
@@ -75,7 +83,7 @@ def read_pickle(path: Path) -> Mapping[str, Any]:
             ["it holds more than tensors (a pickle that would run code), or it is damaged"],
             "Use a file from the authors, or one saved as safetensors.",
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
+    except Exception as error:  # torch raises nearly anything on a damaged file
         raise CheckpointError(str(path), [f"it is not a complete torch file ({error})"]) from error
     if not isinstance(loaded, Mapping):
         raise CheckpointError(str(path), [f"a dictionary of tensors was expected, {type(loaded).__name__} found"])
@@ -84,21 +92,59 @@ def read_pickle(path: Path) -> Mapping[str, Any]:
 
 def not_finite(name: str, tensor: Tensor) -> list[str]:
     """A one-problem list if `tensor` holds NaN or infinity, else an empty one."""
+    if tensor.dtype.itemsize == 1 and tensor.is_floating_point():
+        tensor = tensor.float()  # eight-bit kinds have no test of their own
     bad = int((~torch.isfinite(tensor)).sum()) if tensor.is_floating_point() else 0
     return [f"{name} holds {bad} NaN or infinite values"] if bad else []
 
 
 def save_atomically(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
     """Write a safetensors file so that a crash or a full disk leaves the previous file as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
+    with replacing(path) as part:
+        save_file({key: value.contiguous() for key, value in tensors.items()}, part, dict(metadata))
+
+
+def save_pickled(content: Any, path: Path) -> None:
+    """`torch.save`, in the same way."""
+    with replacing(path) as part, part.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # torch's own, over the system's reason
+            raise OSError(str(error.__context__ or error)) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; what is written there becomes `path` once it is whole.
+
+    Raises `X2EditError` if it cannot be written; then, as after a kill, the previous `path` is as it was. What a kill
+    left behind goes with a later save.
+    """
     try:
-        save_file({key: value.contiguous() for key, value in tensors.items()}, partial, dict(metadata))
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
+        part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{_PART}")
+        try:
+            part.touch()
+            mode = part.stat().st_mode
+            yield part
+            part.chmod(mode)  # safetensors' own files are for their owner alone
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        raise X2EditError(
+            f"{path} could not be written ({error}). What was there before is untouched. Is there room on the disk, and "
+            "may this program write there?"
+        ) from error
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Parts that no living save is writing: another server may save to the same `path` at this moment."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*{_PART}"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > _ABANDONED_S:
+                part.unlink()
 
 
 def difference(found: Iterable[str], expected: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -85,7 +85,7 @@ def _spec(file: TensorFile, source: str) -> AdapterSpec:
         spec = AdapterSpec(**fields)
         _ = spec.sites, spec.routing, spec.scale
         return spec
-    except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError, X2EditError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, X2EditError) as error:
         raise CheckpointError(source, [f"its metadata does not describe an adapter ({error})"]) from error
 
 

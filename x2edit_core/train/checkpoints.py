@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..errors import X2EditError
+from ..formats.files import save_pickled
 
 logger = logging.getLogger(__name__)
 _NAME = re.compile(r"^state-(\d+)\.pt$")
@@ -23,11 +24,8 @@ def states(folder: Path) -> list[Path]:
 
 def save_state(folder: Path, step: int, content: dict[str, Any], keep: int) -> Path:
     """Write the state after `step` steps and remove all but the `keep` newest."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"state-{step:07d}.pt"
-    beside = path.with_suffix(".part")
-    torch.save(content, beside)
-    beside.replace(path)
+    save_pickled(content, path)
     for old in states(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path
@@ -37,10 +35,20 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
     """The newest readable state; None where there is none. Nothing in a state is ever executed."""
     for path in reversed(states(folder)):
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError) as error:
+            return _whole(torch.load(path, map_location="cpu", weights_only=True))
+        except Exception as error:  # torch raises nearly anything on a damaged file
             logger.warning("%s is damaged (%s); the state before it is used", path, error)
     return None
+
+
+def _whole(state: Any) -> dict[str, Any]:
+    expected = {"step": int, "config": str, "weights": dict, "optimiser": dict, "average": dict}
+    if not isinstance(state, dict):
+        raise X2EditError(f"a dictionary was expected, {type(state).__name__} found")
+    wrong = [name for name, kind in expected.items() if not isinstance(state.get(name), kind)]
+    if wrong:
+        raise X2EditError(f"it has no {', '.join(wrong)}")
+    return state
 
 
 def require_same(saved: str, wanted: str, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..formats.files import replacing
+
 logger = logging.getLogger(__name__)
+_STEP = re.compile(r"[0-9]{1,18}")
 
 
 class Table:
@@ -22,21 +26,34 @@ class Table:
         self._path, self.columns = path, ["step", *columns]
         kept = [row for row in read_table(path) if int(row["step"]) <= resumed_at and list(row) == self.columns]
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._write("w", [self.columns, *([row[name] for name in self.columns] for row in kept)])
+        with replacing(path) as part:
+            _write(part, "w", [self.columns, *([row[name] for name in self.columns] for row in kept)])
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        self._write("a", [[step, *(f"{values[name]:.7g}" for name in self.columns[1:])]])
-
-    def _write(self, how: str, rows: Sequence[Sequence[Any]]) -> None:
-        with self._path.open(how, newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows)
+        _write(self._path, "a", [[step, *(f"{values[name]:.7g}" for name in self.columns[1:])]])
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a table; none where there is no file."""
+    """The whole rows of a table, none where there is no file; a kill can cut the last one short."""
     if not path.exists():
         return []
-    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+    text = path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
+    rows = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))
+    try:
+        return [row for row in rows if _is_whole(row)]
+    except csv.Error as error:
+        logger.warning("%s is damaged (%s); it begins anew", path, error)
+        return []
+
+
+def _is_whole(row: Mapping[str | None, Any]) -> bool:
+    """As many fields as columns, and the first of them a step."""
+    return None not in row and None not in row.values() and bool(_STEP.fullmatch(row.get("step", "")))
+
+
+def _write(path: Path, how: str, rows: Sequence[Sequence[Any]]) -> None:
+    with path.open(how, newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
 
 
 class Board:

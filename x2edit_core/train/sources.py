@@ -1,6 +1,8 @@
 """Edit data as people have it: folders of pairs, JSONL, X2Edit's WebDataset tars, MagicBrush and OmniEdit parquet.
 
 Every kind lists its entries without decoding pictures, and decodes one at a time. What is broken raises `SampleError`.
+Data may come from strangers: names in it never lead out of its folder, and pictures are of the kinds in `_FORMATS` alone,
+since Pillow would start another program for some of the rest.
 """
 
 from __future__ import annotations
@@ -19,14 +21,18 @@ from PIL import Image
 from ..classify import rules
 from ..errors import X2EditError
 from ..parquet import ParquetRows, columns_of
+from ..paths import file_inside
 from ..tasks import Task
 from .batches import SampleError
 from .config import DatasetKind
 from .samples import Picture
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _SOURCE_KEYS = ("1.0.jpg", "1.0.png", "1.jpg", "0.jpg")
 _TARGET_KEYS = ("2.jpg", "2.png", "1.jpg")
+_DAMAGED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What JSON that is none, or says something else than expected, raises."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,8 @@ class Entry:
         """Source and target, RGB, the target at the source's size; raises `SampleError`."""
         try:
             source, target = (_decoded(data) for data in self.read())
-        except (OSError, ValueError, KeyError, SyntaxError, Image.DecompressionBombError) as error:
-            raise SampleError(f"{self.name}: {error}") from error
+        except Exception as error:  # Pillow and pyarrow raise nearly anything on damaged data
+            raise SampleError(f"{self.name}: {type(error).__name__} {error}") from error
         if self.crop_bottom:
             source, target = (_without_bottom(picture, self.crop_bottom) for picture in (source, target))
         return np.asarray(source), np.asarray(target.resize(source.size, Image.Resampling.BICUBIC))
@@ -108,31 +114,33 @@ def _folder(path: Path) -> Iterator[Entry | SampleError]:
         if target is None or not words.exists():
             yield SampleError(f"{source}: {'no picture ' + stem + '_target' if target is None else 'no ' + words.name}")
             continue
-        lines = words.read_text(encoding="utf-8").strip().splitlines() or [""]
-        yield _of_files(source, target, lines[0], lines[1] if len(lines) > 1 else None)
+        try:
+            files = [file_inside(path, file.relative_to(path)) for file in (source, target, words)]
+            lines = files[2].read_text(encoding="utf-8").strip().splitlines() or [""]
+        except (OSError, ValueError) as error:
+            yield SampleError(f"{source}: {error}")
+            continue
+        yield _of_files(files[0], files[1], lines[0], lines[1] if len(lines) > 1 else None)
 
 
 def _jsonl(path: Path) -> Iterator[Entry | SampleError]:
     """One object per line: source, target (paths relative to the file), instruction, task (optional)."""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-            files = [path.parent / row[name] for name in ("source", "target")]
             instruction = str(row["instruction"])
-        except (ValueError, KeyError, TypeError) as error:
-            yield SampleError(f"{path}, line {number}: {type(error).__name__} {error}")
+            source, target = (file_inside(path.parent, row[name]) for name in ("source", "target"))
+        except _DAMAGED as error:
+            told = str(error) if isinstance(error, X2EditError) else f"{type(error).__name__} {error}"
+            yield SampleError(f"{path}, line {number}: {told}")
             continue
-        missing = [file for file in files if not file.exists()]
-        if missing:
-            yield SampleError(f"{path}, line {number}: {missing[0]} does not exist")
-        else:
-            yield _of_files(files[0], files[1], instruction, row.get("task"))
+        yield _of_files(source, target, instruction, row.get("task"))
 
 
 def _of_files(source: Path, target: Path, instruction: str, label: object) -> Entry:
-    key = "|".join(f"{f.resolve()}:{f.stat().st_size}:{f.stat().st_mtime_ns}" for f in (source, target))
+    key = "|".join(f"{f}:{f.stat().st_size}:{f.stat().st_mtime_ns}" for f in (source, target))
     return Entry(
         str(source),
         key,
@@ -147,8 +155,8 @@ def _tars(path: Path) -> Iterator[Entry | SampleError]:
     for tar in [path] if path.is_file() else sorted(path.glob("*.tar")):
         try:
             groups = _grouped(tar)
-        except (tarfile.TarError, OSError) as error:
-            yield SampleError(f"{tar}: {error}")
+        except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
+            yield SampleError(f"{tar} is no whole, uncompressed tar: {error}")
             continue
         stamp = f"{tar.resolve()}:{tar.stat().st_size}:{tar.stat().st_mtime_ns}"
         for name, members in groups.items():
@@ -160,7 +168,7 @@ def _tars(path: Path) -> Iterator[Entry | SampleError]:
             try:
                 told = json.loads(_slice(tar, members["json"]))
                 instruction = str(told.get("instruction") or told["instruction_zh"])
-            except (ValueError, KeyError, AttributeError) as error:
+            except _DAMAGED as error:
                 yield SampleError(f"{tar}, {name}: its json has no instruction ({error})")
                 continue
             task = task_of(told.get("label") or told.get("task"), instruction)
@@ -169,10 +177,18 @@ def _tars(path: Path) -> Iterator[Entry | SampleError]:
 
 
 def _grouped(tar: Path) -> dict[str, dict[str, tuple[int, int]]]:
-    """Sample name → extension → (offset, size) in the tar, so that pictures are read without unpacking."""
+    """Sample name → extension → (offset, size) in the tar, so that pictures are read without unpacking.
+
+    Names and links in it are never followed. Raises `tarfile.ReadError` for members that do not come one after another,
+    over which some versions of Python go round for ever.
+    """
     groups: dict[str, dict[str, tuple[int, int]]] = {}
-    with tarfile.open(tar) as file:
+    end = 0
+    with tarfile.open(tar, "r:") as file:
         for member in file:
+            if member.offset < end or member.size < 0:
+                raise tarfile.ReadError(f"{member.name!r} lies before the member that precedes it")
+            end = member.offset_data
             if member.isfile():
                 folder, _, base = member.name.rpartition("/")
                 stem, _, extension = base.partition(".")
@@ -209,20 +225,24 @@ def _parquet(
     path: Path, source: str, target: str, words: Callable[[Mapping[str, Any], int], str], crop_bottom: float
 ) -> Iterator[Entry | SampleError]:
     for file in [path] if path.is_file() else sorted(path.rglob("*.parquet")):
-        rows = ParquetRows(file)
+        rows, number = ParquetRows(file), 0
         told = [name for name in ("instruction", "edited_prompt_list", "task") if name in columns_of(file)]
-        for number in range(len(rows)):
+        while number < rows.count:
             name = f"{file}, row {number}"
             try:
                 row = rows.row(number, told)
-                instruction = str(words(row, number))
-            except (KeyError, TypeError, IndexError, ZeroDivisionError, OSError) as error:
-                yield SampleError(f"{name}: {type(error).__name__} {error}")
+            except Exception as error:  # pyarrow raises nearly anything on damaged data
+                yield SampleError(f"{name} and the rest of its group: {type(error).__name__} {error}")
+                number = rows.end_of_group(number)
                 continue
-            read = _row_reader(rows, number, source, target)
-            yield Entry(
-                name, f"{rows.stamp}:{number}", instruction, task_of(row.get("task"), instruction), read, crop_bottom
-            )
+            try:
+                instruction = str(words(row, number))
+            except (KeyError, TypeError, IndexError, ZeroDivisionError) as error:
+                yield SampleError(f"{name}: {type(error).__name__} {error}")
+            else:
+                key, task = f"{rows.stamp}:{number}", task_of(row.get("task"), instruction)
+                yield Entry(name, key, instruction, task, _row_reader(rows, number, source, target), crop_bottom)
+            number += 1
 
 
 def _row_reader(rows: ParquetRows, number: int, source: str, target: str) -> Callable[[], tuple[bytes, bytes]]:
@@ -236,7 +256,7 @@ def _row_reader(rows: ParquetRows, number: int, source: str, target: str) -> Cal
 def _decoded(data: bytes) -> Image.Image:
     if not data:
         raise ValueError("an empty picture")
-    with Image.open(io.BytesIO(data)) as picture:
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
         return picture.convert("RGB")
 
 

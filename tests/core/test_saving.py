@@ -1,0 +1,143 @@
+"""Saving where there is no room, or beside another save: the previous file intact, one clear error, nothing left over."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import threading
+import time
+
+import pytest
+import torch
+
+from x2edit_core.checkpoint import load_adapter, save_adapter
+from x2edit_core.errors import X2EditError
+from x2edit_core.formats.files import replacing
+from x2edit_core.sites import FluxShape
+from x2edit_core.train.adapters import new_adapter, spec_for
+from x2edit_core.train.checkpoints import load_newest, save_state
+from x2edit_core.train.config import AdapterConfig
+from x2edit_core.train.journal import Table
+
+ROOM = 96 << 10
+
+
+def adapter(seed):
+    """Some 300 KiB."""
+    return new_adapter(spec_for("moe", AdapterConfig(experts=8, rank=8), FluxShape(64, 1, 1)), False, seed)
+
+
+def state(step):
+    return {"step": step, "config": "", "weights": {"w": torch.full((ROOM,), step)}, "optimiser": {}, "average": {}}
+
+
+def write_adapter(folder, number):
+    save_adapter(adapter(number), folder / "own.safetensors")
+
+
+def write_state(folder, number):
+    save_state(folder, 1, state(number), keep=2)
+
+
+def write_table(folder, number):
+    path = folder / "losses.csv"
+    if number == 0:
+        rows = "".join(f"{step},{step}\r\n" for step in range(ROOM // 6))
+        path.write_bytes(("step,loss\r\n" + rows).encode())
+        return
+    Table(path, ["loss"], resumed_at=ROOM)
+
+
+@pytest.fixture(params=["limit", "disk"])
+def little_room(request, tmp_path):
+    """A folder, and a context in which no file of `ROOM` bytes can be written to it."""
+    if request.param == "limit":
+        resource = pytest.importorskip("resource")
+
+        @contextlib.contextmanager
+        def full():
+            soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM // 2, hard))
+            try:
+                yield
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+        yield tmp_path, full
+        return
+    mount = shutil.which("mount")
+    command = [mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(tmp_path)]
+    if not mount or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a disk of two megabytes can only be made by an administrator of a Linux")
+
+    @contextlib.contextmanager
+    def full():
+        filler = tmp_path / "filler"
+        with filler.open("wb", 0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        os.truncate(filler, filler.stat().st_size - ROOM // 2)
+        try:
+            yield
+        finally:
+            filler.unlink()
+
+    try:
+        yield tmp_path, full
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("write", [write_adapter, write_state, write_table])
+def test_no_room_leaves_the_previous_file(little_room, write):
+    folder, full = little_room
+    write(folder, 0)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with full(), pytest.raises(X2EditError, match=r"could not be written.*What was there before is untouched"):
+        write(folder, 1)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    write(folder, 1)
+
+
+def test_an_interrupted_save_leaves_nothing(tmp_path):
+    write_state(tmp_path, 0)
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "state-0000001.pt") as part:
+        part.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["state-0000001.pt"]
+    assert load_newest(tmp_path)["step"] == 0
+
+
+def test_what_a_kill_left_goes_with_a_later_save_but_not_what_another_is_writing(tmp_path):
+    for age_s, name in ((7200, "old"), (0, "young")):
+        part = tmp_path / f".own.safetensors.{name}.part"
+        part.write_bytes(b"half")
+        os.utime(part, (time.time() - age_s,) * 2)
+    write_adapter(tmp_path, 0)
+    assert {path.name for path in tmp_path.iterdir()} == {"own.safetensors", ".own.safetensors.young.part"}
+
+
+def test_saving_and_reading_at_once_never_meets_a_half_file(tmp_path):
+    """Two savers of one file, as two servers on one models folder are, and a reader."""
+    path = tmp_path / "own.safetensors"
+    kept = [adapter(seed) for seed in (0, 1)]
+    save_adapter(kept[0], path)
+    savers = [threading.Thread(target=lambda a=a: [save_adapter(a, path) for _ in range(40)]) for a in kept]
+    for saver in savers:
+        saver.start()
+    seen = set()
+    while any(saver.is_alive() for saver in savers):
+        found = load_adapter(path).state_dict()
+        whole = [all(torch.equal(found[name], t) for name, t in one.state_dict().items()) for one in kept]
+        assert any(whole)
+        seen.add(whole.index(True))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only there files have a umask")
+def test_a_saved_file_can_be_read_by_whom_a_plain_file_can(tmp_path):
+    (tmp_path / "plain").write_bytes(b"")
+    write_adapter(tmp_path, 0)
+    assert (tmp_path / "own.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
