@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One entry point for everything around the code: host | demo | test | serve | bench | graph | miniature | record.
+"""One entry point for everything around the code: host | demo | test | serve | bench | evaluate | graph | miniature | record.
 
 Needs only Python 3.10 or newer; installs the pinned ComfyUI into a cache folder on first use. Written for Linux,
 macOS and Windows; run so far on Linux only. COMFYUI_PATH and COMFYUI_PYTHON make every command use a ComfyUI of your
@@ -17,6 +17,7 @@ from pathlib import Path
 import bench
 from devkit import bundle, miniature, pins, records, testing
 from devkit.demo import DEFAULT_WORKFLOW, run_demo
+from devkit.evaluate import run_evaluation
 from devkit.host import DevError, find_host, log
 from devkit.layout import OUT
 from devkit.replace import with_demo_models
@@ -62,6 +63,12 @@ def _bench(args: argparse.Namespace) -> int:
         print("\n".join(bench.names()))
         return 0
     return bench.run(find_host(args.host), args.name, args.arguments)
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    return run_evaluation(
+        find_host(args.host), args.config, args.workflow, device=args.device, demo_models=args.demo_models, base=args.base
+    )
 
 
 def _graph(args: argparse.Namespace) -> int:
@@ -127,6 +134,13 @@ def _parser() -> argparse.ArgumentParser:
     bench_ = command("bench", _bench, "run a benchmark, or list them")
     bench_.add_argument("name", nargs="?")
     bench_.add_argument("arguments", nargs=argparse.REMAINDER)
+
+    evaluate = command("evaluate", _evaluate, "edit many pictures in a host started for it, and score the edits")
+    evaluate.add_argument("config", type=Path, help="a TOML file, see docs/evaluate.md")
+    evaluate.add_argument("--workflow", type=Path, default=DEFAULT_WORKFLOW)
+    evaluate.add_argument("--demo-models", action="store_true", help="with the embedded models in place of the loaders")
+    evaluate.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    evaluate.add_argument("--base", type=Path, metavar="DIR", help="the host's base directory, with its models")
 
     graph = command("graph", _graph, "print a saved workflow in the API form")
     graph.add_argument("workflow", type=Path)

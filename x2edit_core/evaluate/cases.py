@@ -29,7 +29,7 @@ class Case:
     """One edit. `label` is the data's own name for its kind and what summaries group by.
 
     `target`, `mask` (white where the edit belongs) and `caption` (of the edited picture) are there where the data has
-    them; `scene` holds the exact answer of a procedural scene.
+    them; `language` is `en` or `zh` where the data says so; `scene` holds the exact answer of a procedural scene.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Case:
     target: Read | None = None
     mask: Read | None = None
     caption: str = ""
+    language: str = ""
     scene: EditCase | None = None
 
 
@@ -57,11 +58,18 @@ def decoded(data: bytes, what: str) -> Tensor:
 
 
 def decoded_mask(data: bytes, what: str) -> Tensor:
-    """A mask file as float [1, H, W]: what is transparent, else what is white, is 1; raises `CaseError`."""
+    """A mask file as float [1, H, W], 1 where the edit belongs; raises `CaseError`.
+
+    That is where it is transparent; without transparency, where a grey picture is white, or where a coloured one has
+    been painted purely white.
+    """
     picture = _opened(data, what)
     if "A" in picture.getbands() and picture.getchannel("A").getextrema()[0] < 255:
         return 1 - _tensor(picture.getchannel("A"))
-    return _tensor(picture.convert("L"))
+    colours = _tensor(picture.convert("RGB"))
+    if bool((colours == colours[..., :1]).all()):
+        return colours[..., 0]
+    return (colours == 1).all(-1).float()
 
 
 def encoded(picture: Tensor) -> bytes:

@@ -31,11 +31,12 @@ def scene_cases(
 
 
 def scene_case(scene: EditCase) -> Case:
-    name = f"{scene.task.english} {scene.seed}"
     source, target, mask = (
         partial(png, pixels) for pixels in (scene.source, scene.target, scene.region.astype(np.uint8) * 255)
     )
-    return Case(name, scene.instruction, scene.task.english, scene.task, source, target, mask, scene=scene)
+    label = scene.task.english
+    given = (scene.instruction, label, scene.task, source, target, mask)
+    return Case(f"{label} {scene.seed}", *given, language=scene.language, scene=scene)
 
 
 def score_scene(case: Case, edit: bytes, round_trip: RoundTrip) -> Score:

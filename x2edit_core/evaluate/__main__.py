@@ -1,0 +1,84 @@
+"""The evaluation script: `python -m x2edit_core.evaluate CONFIG.toml [--address URL] [--workflow FILE] [--dry-run]`.
+
+Needs a running ComfyUI with this pack; `tools/dev.py evaluate` starts one for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from itertools import islice
+from pathlib import Path
+
+from ..errors import X2EditError
+from ..settings import to_toml
+from ..workflow.client import Client
+from .cases import CaseError
+from .config import EvaluateConfig, load_config, scoring_key
+from .editor import Editor, load_graph
+from .report import PAGE, write_report
+from .run import Evaluation, Outcome
+from .scenes import round_trip_for
+from .scores import scorer
+from .selection import selected
+
+logger = logging.getLogger("x2edit.evaluate")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m x2edit_core.evaluate", description="Edit many pictures through a workflow and score the edits."
+    )
+    parser.add_argument("config", type=Path, help="a TOML file; docs/evaluate.md explains every entry")
+    parser.add_argument("--address", help="of the ComfyUI to use, instead of the configuration's")
+    parser.add_argument("--workflow", help="instead of the configuration's")
+    parser.add_argument("--output", help="folder to write to, instead of the configuration's")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check the configuration, name the first cases, and stop"
+    )
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    given = {name: getattr(options, name) for name in ("address", "workflow", "output")}
+    try:
+        config = load_config(options.config, **given)
+        return _show(config) if options.dry_run else _run(config)
+    except X2EditError as error:
+        logger.error("%s", error)
+        return 1
+    except KeyboardInterrupt:
+        logger.error("stopped; the same command goes on")
+        return 130
+
+
+def _show(config: EvaluateConfig) -> int:
+    sys.stdout.write(to_toml(config))
+    for case in islice(selected(config.cases), 5):
+        logger.info("%s", case if isinstance(case, CaseError) else f"{case.name} [{case.label}]: {case.instruction}")
+    return 0
+
+
+def _run(config: EvaluateConfig) -> int:
+    client = Client(config.address)
+    graph = load_graph(Path(config.workflow), client)
+    editor = Editor(client, graph, config.places.parsed(), config.timeout)
+    measures = scorer(config, round_trip_for(graph))
+    evaluation = Evaluation(editor, measures, Path(config.output), config.seed, scoring_key(config))
+    outcomes: list[Outcome] = []
+
+    def on_outcome(outcome: Outcome, kept: bool) -> None:
+        outcomes.append(outcome)
+        state = "kept" if kept else f"failed: {outcome.error}" if outcome.error else "done"
+        logger.info("%d  %s  %s", len(outcomes), outcome.name, state)
+
+    try:
+        evaluation.run(selected(config.cases), on_outcome)
+    finally:
+        if outcomes:
+            write_report(outcomes, Path(config.output), f"{Path(config.workflow).stem} on {config.cases.kind}")
+            logger.info("%s", Path(config.output) / PAGE)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

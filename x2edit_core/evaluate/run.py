@@ -1,0 +1,169 @@
+"""Every case through the workflow and under the measures; what is done is never done again.
+
+The output folder holds `edits/`, one picture for each edit, named after what it depends on; and `results.jsonl`, one
+line for each case as it ends. A run that starts again takes both from there and does the rest: cases that failed and
+judges that did not answer are tried once more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import X2EditError
+from ..workflow.client import ServerError
+from .cases import Case, CaseError
+from .editor import Editor
+from .scores import Scorer
+
+RESULTS = "results.jsonl"
+EDITS = "edits"
+PICTURES = "pictures"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One case's line in the results. Picture paths are relative to the folder; `error` is why there is no edit."""
+
+    name: str
+    label: str
+    task: str = ""
+    instruction: str = ""
+    key: str = ""
+    edit: str = ""
+    source: str = ""
+    target: str = ""
+    scores: dict[str, float] = field(default_factory=dict)
+    reason: str = ""
+    fault: str = ""
+    error: str = ""
+
+    @property
+    def done(self) -> bool:
+        return not (self.error or self.fault)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How cases become outcomes in `folder`. `scored_by` identifies the measures: with another, edits are scored anew."""
+
+    editor: Editor
+    scorer: Scorer
+    folder: Path
+    seed: int = 0
+    scored_by: Any = None
+
+    def run(
+        self,
+        cases: Iterable[Case | CaseError],
+        on_outcome: Callable[[Outcome, bool], None] = lambda outcome, kept: None,
+    ) -> list[Outcome]:
+        """Edit and score `cases`. `on_outcome` hears of each, and whether it was done before.
+
+        Raises `ServerError` when the host is gone; everything up to then is kept.
+        """
+        for name in (EDITS, PICTURES):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        kept = load_results(self.folder)
+        outcomes: list[Outcome] = []
+        with open(self.folder / RESULTS, "a", encoding="utf-8") as log:
+            for case in _named_apart(cases):
+                outcome = self._outcome(case, kept)
+                was_kept = outcome is kept.get(outcome.name)
+                if not was_kept:
+                    log.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
+                    log.flush()
+                on_outcome(outcome, was_kept)
+                outcomes.append(outcome)
+        return outcomes
+
+    def _outcome(self, case: Case | CaseError, kept: Mapping[str, Outcome]) -> Outcome:
+        """The one that was kept if it still holds, else a new one."""
+        if isinstance(case, CaseError):
+            return Outcome(str(case), "unreadable", error=str(case))
+        outcome = Outcome(case.name, case.label, case.task.english, case.instruction)
+        try:
+            source = case.source()
+            edit_key = self.editor.key(case, source, self.seed)
+            key = f"{edit_key}-{_digest(self.scored_by)}"
+            earlier = kept.get(case.name)
+            if earlier and earlier.done and earlier.key == key and (self.folder / earlier.edit).exists():
+                return earlier
+            outcome = replace(outcome, key=key, **_shown(case, source, self.folder))
+            edit = f"{EDITS}/{_file_name(case.name)}.{edit_key}.png"
+            if not (self.folder / edit).exists():
+                _write(self.folder / edit, self.editor.edit(case, source, self.seed))
+            outcome = replace(outcome, edit=edit)
+            row = self.scorer.score(case, (self.folder / edit).read_bytes())
+        except ServerError:
+            raise
+        except (X2EditError, OSError) as error:
+            return replace(outcome, error=str(error))
+        return replace(outcome, scores=row.scores, reason=row.reason, fault=row.fault)
+
+
+def load_results(folder: Path) -> dict[str, Outcome]:
+    """Outcomes by name, the newest for each; a last line that was cut off by a kill is left out."""
+    found: dict[str, Outcome] = {}
+    path = folder / RESULTS
+    if not path.exists():
+        return found
+    text = path.read_text(encoding="utf-8")
+    if text and not text.endswith("\n"):
+        path.write_text(text + "\n", encoding="utf-8")
+    for line in text.splitlines():
+        try:
+            outcome = Outcome(**json.loads(line))
+        except (ValueError, TypeError):
+            continue
+        found[outcome.name] = outcome
+    return found
+
+
+def _shown(case: Case, source: bytes, folder: Path) -> dict[str, str]:
+    """Copies of source and target for the page, which must not lean on files elsewhere."""
+    found = {}
+    for part, data in (("source", source), ("target", case.target() if case.target else None)):
+        if data is not None:
+            place = folder / PICTURES / f"{hashlib.sha256(data).hexdigest()[:24]}{_suffix(data)}"
+            if not place.exists():
+                _write(place, data)
+            found[part] = f"{PICTURES}/{place.name}"
+    return found
+
+
+def _named_apart(cases: Iterable[Case | CaseError]) -> Iterator[Case | CaseError]:
+    """Names are what results are kept by; a name's second case gets a number."""
+    seen: dict[str, int] = {}
+    for case in cases:
+        if isinstance(case, Case):
+            seen[case.name] = seen.get(case.name, 0) + 1
+            if seen[case.name] > 1:
+                case = replace(case, name=f"{case.name} ({seen[case.name]})")
+        yield case
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _file_name(name: str) -> str:
+    """`name` as a file name that every system takes; different names stay different by their digest."""
+    return f"{re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_')[:60]}.{_digest(name)}"
+
+
+def _suffix(data: bytes) -> str:
+    starts = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp", b"BM": ".bmp"}
+    return next((suffix for start, suffix in starts.items() if data.startswith(start)), ".img")
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all, whenever the process ends."""
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_bytes(data)
+    partial.replace(path)
