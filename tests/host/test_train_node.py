@@ -15,7 +15,7 @@ save_every = 100
 [model]
 precision = "float32"
 [data]
-cache = "{cache}"
+cache = "scenes"
 cases = 12
 pictures = 4
 workers = 0
@@ -27,26 +27,32 @@ ema = 0.5
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("node-scenes")
+def everything(tmp_path_factory):
+    """One output folder for all tests here, so that the scenes are drawn once."""
+    return tmp_path_factory.mktemp("output")
 
 
 @pytest.fixture(autouse=True)
-def output(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder_paths, "get_output_directory", lambda: str(tmp_path))
-    return tmp_path / "x2edit_training"
+def output(everything, monkeypatch):
+    monkeypatch.setattr(folder_paths, "get_output_directory", lambda: str(everything))
+    return everything / "x2edit_training"
 
 
-def train(pack, cache, name, steps=4, further=""):
+@pytest.fixture
+def cache(output):
+    return output / "scenes"
+
+
+def train(pack, name, steps=4, further=""):
     model, clip, vae = pack.run("X2EditDemoModels", base="x2edit")
     return model, pack.run(
         "X2EditTrain", model=model, clip=clip, vae=vae, dataset="scenes", name=name, kind="x2edit", steps=steps, batch=4,
-        learning_rate=0.01, rank=2, experts=4, size=32, seed=0, further=FURTHER.format(cache=cache) + further,
+        learning_rate=0.01, rank=2, experts=4, size=32, seed=0, further=FURTHER + further,
     )  # fmt: skip
 
 
 def test_node_and_script_learn_the_same(pack, cache, output, tmp_path):
-    model, (adapter, _, plot) = train(pack, cache, "same")
+    model, (adapter, _, plot) = train(pack, "same")
     script = tmp_path / "script"
     assert run_script(pack, script, config_text(script, cache, "x2edit")) == 0
     assert losses_of(output / "same") == losses_of(script)
@@ -59,8 +65,8 @@ def test_node_and_script_learn_the_same(pack, cache, output, tmp_path):
     assert not any(parameter.requires_grad for parameter in model.model.parameters())
 
 
-def test_the_export_is_the_research_codes_layout(pack, cache, output):
-    _, (adapter, _, _) = train(pack, cache, "exported")
+def test_the_export_is_the_research_codes_layout(pack, output):
+    _, (adapter, _, _) = train(pack, "exported")
     released = pack.core("checkpoint").load_adapter(output / "exported" / "released")
     ours = adapter.adapter
     assert released.task_aware and released.spec.experts == ours.spec.experts
@@ -68,7 +74,7 @@ def test_the_export_is_the_research_codes_layout(pack, cache, output):
         assert torch.equal(one.up, other.up.to(torch.bfloat16))
 
 
-def test_cancelling_keeps_the_work_and_a_second_run_goes_on(pack, cache, output, monkeypatch):
+def test_cancelling_keeps_the_work_and_a_second_run_goes_on(pack, output, monkeypatch):
     steps = []
 
     def interrupt():
@@ -78,16 +84,42 @@ def test_cancelling_keeps_the_work_and_a_second_run_goes_on(pack, cache, output,
 
     monkeypatch.setattr(comfy.model_management, "throw_exception_if_processing_interrupted", interrupt)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
-        train(pack, cache, "cut", steps=6)
+        train(pack, "cut", steps=6)
     assert steps and "cut.safetensors" in folder_paths.get_filename_list("x2edit")
     monkeypatch.undo()
     monkeypatch.setattr(folder_paths, "get_output_directory", lambda: str(output.parent))
-    train(pack, cache, "cut", steps=6)
+    train(pack, "cut", steps=6)
     assert [step for step, _ in losses_of(output / "cut")] == ["1", "2", "3", "4", "5", "6"]
 
 
-@pytest.mark.parametrize(("dataset", "name", "told"), [("/nowhere", "a", "no data"), ("scenes", "../a", "plain name")])
-def test_wrong_inputs_are_told_at_once(pack, dataset, name, told):
+@pytest.mark.parametrize(
+    ("dataset", "name", "further", "told"),
+    [
+        ("/nowhere", "a", "", "no data"),
+        ("scenes", "../a", "", "cannot be a file's name"),
+        ("scenes", "/tmp/a", "", "cannot be a file's name"),
+        ("scenes", "C:a", "", "cannot be a file's name"),
+        ("scenes", "", "", "cannot be a file's name"),
+        ("scenes", ".", "", "cannot be a file's name"),
+        ("scenes", "a", 'output = "/tmp/elsewhere"', "not for a graph to choose"),
+        ("scenes", "a", '[data]\ncache = "/tmp/elsewhere"', "`data.cache` .* cannot be a file's name"),
+        ("scenes", "a", '[data]\ncache = "../elsewhere"', "`data.cache` .* cannot be a file's name"),
+        ("scenes", "a", "steps = [1]", "a whole number was expected"),
+        ("scenes", "a", 'optim = "fast"', "a table was expected"),
+        ("scenes", "a", 'data = 3\nmodel = ""', "a table was expected"),
+    ],
+)
+def test_wrong_inputs_are_told_at_once_and_write_nothing(pack, everything, dataset, name, further, told):
+    before = sorted(everything.rglob("*"))
     model, clip, vae = pack.run("X2EditDemoModels", base="x2edit")
     with pytest.raises(ValueError, match=told):
-        pack.run("X2EditTrain", model=model, clip=clip, vae=vae, dataset=dataset, name=name)
+        pack.run("X2EditTrain", model=model, clip=clip, vae=vae, dataset=dataset, name=name, further=further)
+    assert sorted(everything.rglob("*")) == before
+
+
+def test_two_runs_of_one_name_do_not_mix(pack, output):
+    """Another server with this output folder is training under the same name."""
+    claimed = pack.core("train.checkpoints").claimed
+    with claimed(output / "shared"), pytest.raises(ValueError, match="another training run"):
+        train(pack, "shared")
+    train(pack, "shared", steps=1)

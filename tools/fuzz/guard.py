@@ -22,7 +22,8 @@ _CHANGES = {
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _REPO = Path(__file__).resolve().parents[2]
 # Modules that are imported at first use lie here.
-_PROGRAM = tuple(os.path.realpath(path) for path in (*sysconfig.get_paths().values(), sys.base_prefix, _REPO))
+_PLACES = (*sysconfig.get_paths().values(), *filter(None, sys.path), sys.base_prefix, _REPO)
+_PROGRAM = tuple(os.path.realpath(path) for path in _PLACES)
 
 
 class Forbidden(BaseException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ from torch import Tensor
 
 from ..checkpoint import load_adapter, save_adapter
 from ..errors import X2EditError
+from ..paths import plain_name
 from ..settings import parse_toml
+from ..train.checkpoints import claimed
 from ..train.config import TrainConfig, parse_config
 from ..train.journal import plot_losses, read_table
 from ..train.loop import StepReport, Trainer
@@ -27,6 +30,7 @@ from .training_setup import assemble
 
 logger = logging.getLogger(__name__)
 SCENES = "scenes"
+_NAME = "The adapter's name"
 _PREVIEW_EVERY = 20
 
 
@@ -40,23 +44,32 @@ class Trained:
 
 
 def node_config(dataset: str, name: str, values: dict[str, Any], further: str) -> TrainConfig:
-    """The configuration that widgets describe; `further` is TOML whose entries come on top."""
-    if not name or any(part in ("", "..") for part in Path(name).parts) or Path(name).is_absolute():
-        raise X2EditError(f"The adapter's name {name!r} cannot be a file under models/{FOLDER}; take a plain name.")
+    """The configuration that widgets describe; `further` is TOML whose entries come on top.
+
+    A graph may be a stranger's: it writes below the output folder and to models/x2edit, whatever it says.
+    """
+    name = plain_name(name, _NAME)
     kind = SCENES if dataset.strip() in ("", SCENES) else detect_kind(Path(dataset))
     data = {"kind": kind, "path": "" if kind == SCENES else dataset}
-    output = Path(folder_paths.get_output_directory()) / "x2edit_training" / name
-    merged: dict[str, Any] = {**values, "output": str(output), "data": {**data, **values.get("data", {})}}
+    runs = Path(folder_paths.get_output_directory()) / "x2edit_training"
+    merged: dict[str, Any] = {**values, "data": {**data, **values.get("data", {})}}
     merged["model"] = {"base": "connected", **values.get("model", {})}
     for key, value in parse_toml(further, Path("further settings")).items():
-        merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
-    return parse_config(merged)
+        if key == "output":
+            raise X2EditError("`output` is not for a graph to choose: a run lies in the output folder, under its name.")
+        base = merged.get(key, {})
+        merged[key] = {**base, **value} if isinstance(value, dict) and isinstance(base, dict) else value
+    config = parse_config({**merged, "output": str(runs / name)})
+    if not config.data.cache:
+        return config
+    cache = runs / plain_name(config.data.cache, "The folder `data.cache`")
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, cache=str(cache)))
 
 
 def train_in_graph(config: TrainConfig, models: HostModels, name: str) -> Trained:
     """Train, or go on with an earlier run of this name; cancelling the graph keeps what was learnt and its file."""
     bar = comfy.utils.ProgressBar(config.steps)
-    target = Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{name}.safetensors"
+    target = Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{plain_name(name, _NAME)}.safetensors"
 
     def poll(done: int, total: int) -> None:
         del done, total
@@ -69,7 +82,7 @@ def train_in_graph(config: TrainConfig, models: HostModels, name: str) -> Traine
         bar.update_absolute(report.step, config.steps, preview)
         poll(report.step, config.steps)
 
-    with torch.inference_mode(False):
+    with claimed(config.folder), torch.inference_mode(False):
         trainer = Trainer(config, assemble(config, models=models, poll=poll))
         try:
             result = trainer.run(on_step)

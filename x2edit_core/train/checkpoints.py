@@ -1,19 +1,44 @@
-"""The state of a run on disk: written beside and renamed, so that a kill leaves a whole one."""
+"""The state of a run on disk: one process at a time, written beside and renamed, so that a kill leaves a whole one."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from ..errors import X2EditError
 from ..formats.files import save_pickled
 
 logger = logging.getLogger(__name__)
 _NAME = re.compile(r"^state-(\d+)\.pt$")
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Within it the run in `folder` is this process's; raises `X2EditError` where another one is at work.
+
+    The system holds the claim and lets go of it with the process, however that ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise X2EditError(
+            f"{folder} is being written by another training run. Wait for its end, stop it, or give this one another name."
+        ) from None
+    except NotImplementedError:
+        logger.warning("The disk of %s knows no locks: take care that one run alone writes there", folder)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def states(folder: Path) -> list[Path]:
