@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""One entry point for everything around the code: host | demo | test | serve | bench | evaluate | graph | miniature | record.
+"""One entry point for everything around the code.
+
+host | demo | test | serve | bench | evaluate | graph | miniature | record | compat
 
 Needs only Python 3.10 or newer; installs the pinned ComfyUI into a cache folder on first use. Written for Linux,
 macOS and Windows; run so far on Linux only. COMFYUI_PATH and COMFYUI_PYTHON make every command use a ComfyUI of your
@@ -15,10 +17,10 @@ import sys
 from pathlib import Path
 
 import bench
-from devkit import bundle, miniature, pins, records, testing
+from devkit import bundle, compat, miniature, pins, records, testing
 from devkit.demo import DEFAULT_WORKFLOW, run_demo
 from devkit.evaluate import run_evaluation
-from devkit.host import DevError, find_host, log
+from devkit.host import DevError, find_host, is_own, log
 from devkit.layout import OUT
 from devkit.replace import with_demo_models
 from devkit.server import Server
@@ -46,7 +48,21 @@ def _test(args: argparse.Namespace) -> int:
     host = find_host(args.host)
     if args.install_tools:
         testing.install_tools(host)
-    return testing.run_tests(host, full=args.full, expression=args.k, tiers=args.tier)
+    pinned = args.host == pins.DEFAULT_HOST
+    options = {"full": args.full, "record": args.record}
+    status = testing.run_tests(host, expression=args.k, tiers=args.tier, pinned=pinned, **options)
+    if args.k or args.tier or not pinned or is_own():
+        return status
+    if not args.full:
+        return testing.run_smoke(find_host(pins.OLDEST_HOST)) or status
+    others = [find_host(version) for version in pins.HOSTS if version != pins.DEFAULT_HOST]
+    return max([status, *(testing.run_tests(other, pinned=False, **options) for other in others)])
+
+
+def _compat(args: argparse.Namespace) -> int:
+    del args
+    print(compat.write())
+    return 0
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -98,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, run, text: str) -> argparse.ArgumentParser:  # noqa: ANN001
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
-        if name != "host":
+        if name not in ("host", "compat"):
             added.add_argument("--host", default=pins.DEFAULT_HOST, metavar="VERSION", help="the ComfyUI to use")
         return added
 
@@ -113,8 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--workflow", type=Path, default=DEFAULT_WORKFLOW)
     demo.add_argument("--picture", type=Path, metavar="PNG", help="also write the contact sheet there")
 
-    test = command("test", _test, "lint, types and all tests: what CI runs")
-    test.add_argument("--full", action="store_true", help="also what is too long for CI")
+    test = command("test", _test, "lint, types and all tests, then smoke tests on the oldest host: what CI runs")
+    test.add_argument("--full", action="store_true", help="also what is too long for CI, on every host")
     test.add_argument("-k", metavar="EXPRESSION", help="only tests that match, without lint and types")
     test.add_argument(
         "--tier",
@@ -123,7 +139,10 @@ def _parser() -> argparse.ArgumentParser:
         choices=(*testing.TIERS, testing.DEVICE_TIER),
         help="only this tier of tests",
     )
+    test.add_argument("--record", action="store_true", help="keep what the host's tests found, for `compat`")
     test.add_argument("--install-tools", action="store_true", help="first put the test tools into that environment")
+
+    command("compat", _compat, "write COMPATIBILITY.md from the records of `test --record`")
 
     serve = command("serve", _serve, "run the host with only this pack until Ctrl-C")
     serve.add_argument("--device", default="cpu", choices=("cpu", "cuda"))

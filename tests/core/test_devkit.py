@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from devkit import bundle, host, layout, pins, testing
+from devkit import bundle, host, layout, pins, share, testing
 from devkit.host import DevError, Host, find_host
 from devkit.replace import with_demo_models, with_picture
 
@@ -118,6 +118,48 @@ def test_every_pin_changes_the_cache_key(monkeypatch):
     monkeypatch.setattr(pins, "DEV_TOOLS", ("pytest==0",))
     keys.add(pins.cache_key(pin))
     assert len(keys) == 4
+
+
+@pytest.fixture
+def donor(installs, monkeypatch):
+    """A second host, complete beside the one that a test installs."""
+    monkeypatch.setitem(pins.HOSTS, "9.9.8", pins.HostPin("9.9.8", "0", None))
+    return Path(find_host("9.9.8").comfyui).parent
+
+
+def test_a_further_host_shares_what_a_complete_one_has(installs, donor, monkeypatch):
+    asked = []
+    monkeypatch.setattr(host, "_share", lambda donor, venv: asked.append((donor, venv)) or True)
+    installs.clear()
+    folder = Path(find_host(VERSION).comfyui).parent
+    assert asked == [(donor / "venv", folder / "venv")]
+    assert sum("venv" in command for command in installs) == 1
+
+
+def test_what_cannot_be_shared_is_installed(installs, donor, monkeypatch):
+    def half(donor, venv):
+        (venv / "half-linked").mkdir(parents=True)
+        return False
+
+    monkeypatch.setattr(host, "_share", half)
+    installs.clear()
+    folder = Path(find_host(VERSION).comfyui).parent
+    assert not (folder / "venv" / "half-linked").exists()
+    assert sum("venv" in command for command in installs) == 2
+    assert any(set(pins.TORCH) <= set(command) for command in installs)
+
+
+def test_shared_distributions_are_links_and_complete(tmp_path):
+    found = share.closure(["pytest"])
+    assert {"pytest", "pluggy", "iniconfig", "packaging"} <= set(found)
+    assert "torch" not in found
+    for distribution in found.values():
+        share.link(distribution, tmp_path)
+    linked, own = tmp_path / "pluggy" / "__init__.py", Path(found["pluggy"].locate_file("pluggy/__init__.py"))
+    assert linked.stat().st_ino == own.stat().st_ino
+    script = f"import sys; sys.path = [{str(tmp_path)!r}, *sys.path]; import pytest; print(pytest.__file__)"
+    printed = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert Path(printed.strip()) == tmp_path / "pytest" / "__init__.py"
 
 
 def test_changed_download_is_refused_and_removed(installs, monkeypatch):

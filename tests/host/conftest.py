@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from devkit import inprocess
 from devkit.host import Host
+from devkit.outcomes import pytest_configure  # noqa: F401 - records the outcomes where asked to
 from devkit.server import Server
 
 _COMFYUI = os.environ.get("COMFYUI_PATH")
@@ -24,6 +25,17 @@ if not _COMFYUI:
 _BASE = Path(tempfile.mkdtemp(prefix="x2edit-host-"))
 atexit.register(shutil.rmtree, _BASE, ignore_errors=True)
 inprocess.prepare(Path(_COMFYUI), _BASE)
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what needs a capability that this host lacks."""
+    from .capabilities import CAPABILITIES
+
+    lacking = {name: item.reason for name, item in CAPABILITIES.items() if not item.there()}
+    for item in items:
+        for marker in item.iter_markers("needs"):
+            if marker.args[0] in lacking:
+                item.add_marker(pytest.mark.skip(reason=lacking[marker.args[0]]))
 
 
 @pytest.fixture(scope="session")

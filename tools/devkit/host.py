@@ -67,6 +67,11 @@ def find_host(version: str = pins.DEFAULT_HOST) -> Host:
     return Host(str(folder / "ComfyUI"), python, _read_version(folder / "ComfyUI"))
 
 
+def is_own() -> bool:
+    """Whether a person's own ComfyUI is used in place of the pinned ones."""
+    return bool(os.environ.get("COMFYUI_PATH"))
+
+
 def _own_host(path: Path, python: str | None) -> Host:
     if not (path / "main.py").is_file() or not (path / "comfy").is_dir():
         raise DevError(f"COMFYUI_PATH={path} is not a ComfyUI folder: main.py and comfy/ were expected there.")

@@ -25,6 +25,8 @@ HOSTS = {
     "0.16.3": HostPin("0.16.3", "1.0.0", "4e46654c099b0b3e5f96f2d34d938b54409764202754b33a76e550925a1d1e73"),
 }
 DEFAULT_HOST = "0.30.0"
+OLDEST_HOST = "0.16.3"
+"""The oldest that the suite passes on: `requires-comfyui` in pyproject.toml."""
 
 # torchaudio ends at 2.11.0 and refuses a torch built for another CUDA, so all three move together.
 TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")

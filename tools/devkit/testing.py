@@ -7,12 +7,30 @@ import subprocess
 import time
 from collections.abc import Sequence
 
+from . import compat, outcomes
 from .browser import find_chromium
 from .host import DevError, Host, log
 from .layout import REPO
 from .pins import DEV_TOOLS
 
 TIERS = ("core", "host", "browser")
+OTHER_HOST_TIERS = ("host",)
+"""What runs on a host that is not the pinned one: the rest does not depend on it, or on its page, which changes freely."""
+SMOKE = tuple(
+    f"tests/host/test_{test}"
+    for test in (
+        "server.py::test_log_has_no_complaint_about_the_pack",
+        "server.py::test_every_node_is_served_by_the_pack",
+        "server.py::test_module_has_no_v1_mapping",
+        "graph.py::test_shipped_workflow_runs_to_a_picture[x2edit_edit]",
+        "graph.py::test_shipped_workflow_runs_to_a_picture[icedit_moe]",
+        "golden.py::test_x2edit_matches_the_research_code",
+        "icedit_adapter.py::test_routed_adapter_matches_the_research_code",
+        "icedit_adapter.py::test_a_base_that_is_not_fill_is_refused",
+        "folders.py::test_other_names_open_nothing",
+    )
+)
+"""What every run also does on the oldest host: it loads, is served, edits in both families, refuses what it must."""
 DEVICE_TIER = "gpu"
 _NO_TESTS = 5
 # Started this way, the working directory is not on sys.path: our `nodes/` would shadow the host's module.
@@ -20,27 +38,48 @@ _PYTEST = "import sys; sys.path = [p for p in sys.path if p]; import pytest; sys
 _TEST_TIMEOUT_S = 600
 
 
-def run_tests(host: Host, *, full: bool = False, expression: str | None = None, tiers: Sequence[str] = ()) -> int:
-    """Run everything, go on after a failure, and say at the end what failed. Returns the exit status."""
+def run_tests(
+    host: Host,
+    *,
+    full: bool = False,
+    expression: str | None = None,
+    tiers: Sequence[str] = (),
+    pinned: bool = True,
+    record: bool = False,
+) -> int:
+    """Run everything, go on after a failure, and say at the end what failed. Returns the exit status.
+
+    `pinned` is False for a host beside the pinned one. `record` keeps the outcomes of the host's tier for `compat`.
+    """
     started = time.monotonic()
     _require_tools(host)
     log(f"ComfyUI {host.version} at {host.comfyui}")
-    failed = [] if expression or tiers else _checks(host)
+    failed = _checks(host) if pinned and not (expression or tiers) else []
     selected = 0
-    for tier in tiers or TIERS:
+    for tier in tiers or (TIERS if pinned else OTHER_HOST_TIERS):
         if tier == "browser" and not _browser_ready():
             continue
-        status = _pytest(host, tier, full, expression)
+        status = _tier(host, tier, full, expression, record)
         selected += status != _NO_TESTS
         # With -k a tier may have nothing to run; without it, finding no tests is a fault.
         if status not in (0, _NO_TESTS) or (status == _NO_TESTS and not expression):
             failed.append(f"tests/{tier}")
     if not selected:
         failed.append("no test was selected")
+    return _conclude(host, failed, started)
+
+
+def run_smoke(host: Host) -> int:
+    """The few tests of `SMOKE`; returns the exit status."""
+    started = time.monotonic()
+    log(f"\n== smoke tests on ComfyUI {host.version} at {host.comfyui}")
+    return _conclude(host, ["smoke tests"] if _pytest(host, [*SMOKE]) else [], started)
+
+
+def _conclude(host: Host, failed: list[str], started: float) -> int:
     seconds = time.monotonic() - started
-    print(
-        f"FAILED in {seconds:.0f} s: {', '.join(failed)}" if failed else f"All passed in {seconds:.0f} s.", flush=True
-    )
+    found = f"FAILED in {seconds:.0f} s: {', '.join(failed)}" if failed else f"All passed in {seconds:.0f} s."
+    print(f"ComfyUI {host.version}: {found}", flush=True)
     return 1 if failed else 0
 
 
@@ -63,14 +102,20 @@ def _checks(host: Host) -> list[str]:
     return failed
 
 
-def _pytest(host: Host, tier: str, full: bool, expression: str | None) -> int:
+def _tier(host: Host, tier: str, full: bool, expression: str | None, record: bool) -> int:
     log(f"\n== tests/{tier}")
-    arguments = [f"tests/{tier}", f"--timeout={_TEST_TIMEOUT_S}"]
+    arguments = [f"tests/{tier}"]
     arguments += [] if full else ["-m", "not full"]
     arguments += ["-k", expression] if expression else []
+    kept = {outcomes.VARIABLE: str(compat.RECORDS / f"{host.version}.json")} if record and tier == "host" else {}
+    return _pytest(host, arguments, **kept)
+
+
+def _pytest(host: Host, arguments: Sequence[str], **environment: str) -> int:
     # The models are so small that threads cost more in waiting for each other than they gain.
     threads = os.environ.get("OMP_NUM_THREADS", "1")
-    return _call([host.python, "-c", _PYTEST, *arguments], COMFYUI_PATH=host.comfyui, OMP_NUM_THREADS=threads)
+    command = [host.python, "-c", _PYTEST, *arguments, f"--timeout={_TEST_TIMEOUT_S}"]
+    return _call(command, COMFYUI_PATH=host.comfyui, OMP_NUM_THREADS=threads, **environment)
 
 
 def _browser_ready() -> bool:

@@ -1,8 +1,8 @@
 """Everything that touches the host. No other part of the core imports comfy.
 
+`host` looks its symbols up at use rather than at import, so that an incompatible host breaks one graph and not the server.
 `folders` finds files, `models` puts adapters on a ModelPatcher, `stack` is what runs inside a forward pass, `pictures`
-encodes images and sets references, `routing` watches the gates. The host's symbols are imported inside these modules
-only, and checked at use rather than at import, so that an incompatible host breaks one graph and not the server.
+encodes images and sets references, `routing` watches the gates.
 """
 
 from __future__ import annotations

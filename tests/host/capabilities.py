@@ -1,0 +1,54 @@
+"""What an older host cannot do, in one place: each capability with its probe and the reason that a skipped test gives.
+
+`@pytest.mark.needs("name")` asks for one. A probe looks at the host itself, never at its version, and the pinned host must
+have them all (`test_compatibility.py`), so that nothing it loses is skipped in silence.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Capability:
+    there: Callable[[], bool]
+    reason: str
+
+
+def _has(module: str, path: str) -> bool:
+    try:
+        found = importlib.import_module(module)
+    except ImportError:
+        return False
+    for name in path.split("."):
+        if not hasattr(found, name):
+            return False
+        found = getattr(found, name)
+    return True
+
+
+def _runs_attention_patches() -> bool:
+    layers = importlib.import_module("comfy.ldm.flux.layers")
+    blocks = (layers.DoubleStreamBlock, layers.SingleStreamBlock)
+    return all("attn1_patch" in block.forward.__code__.co_consts for block in blocks)
+
+
+def _reloads_models() -> bool:
+    patcher = importlib.import_module("comfy.model_patcher").ModelPatcher
+    return "force_deepcopy" in inspect.signature(patcher.clone).parameters
+
+
+CAPABILITIES = {
+    "attention patches": Capability(
+        _runs_attention_patches, "this host's FLUX runs no attn1_patch: ICEdit without an adapter is refused"
+    ),
+    "ordered vision": Capability(
+        lambda: _has("comfy.text_encoders.qwen_vl", "qwen2vl_mrope_position_ids"),
+        "this host's Qwen2.5-VL returns the parts of a picture out of order: showing it one is refused",
+    ),
+    "Qwen3-VL": Capability(lambda: _has("comfy.text_encoders.qwen3vl", "Qwen3VL"), "this host has no Qwen3-VL"),
+    "model reload": Capability(_reloads_models, "this host cannot load a second copy of a model from its file"),
+}
