@@ -7,7 +7,6 @@ have them all (`test_compatibility.py`), so that nothing it loses is skipped in 
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,11 +35,6 @@ def _runs_attention_patches() -> bool:
     return all("attn1_patch" in block.forward.__code__.co_consts for block in blocks)
 
 
-def _reloads_models() -> bool:
-    patcher = importlib.import_module("comfy.model_patcher").ModelPatcher
-    return "force_deepcopy" in inspect.signature(patcher.clone).parameters
-
-
 CAPABILITIES = {
     "attention patches": Capability(
         _runs_attention_patches, "this host's FLUX runs no attn1_patch: ICEdit without an adapter is refused"
@@ -50,5 +44,4 @@ CAPABILITIES = {
         "this host's Qwen2.5-VL returns the parts of a picture out of order: showing it one is refused",
     ),
     "Qwen3-VL": Capability(lambda: _has("comfy.text_encoders.qwen3vl", "Qwen3VL"), "this host has no Qwen3-VL"),
-    "model reload": Capability(_reloads_models, "this host cannot load a second copy of a model from its file"),
 }

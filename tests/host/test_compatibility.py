@@ -10,12 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import folder_paths
 import pytest
 import torch
 from devkit import pins, records
 
 from .capabilities import CAPABILITIES
-from .graphs import conditioning, golden_cases, velocity
+from .graphs import GOLDEN_FLUX, conditioning, golden_adapter, golden_cases, velocity
 
 REPO = Path(__file__).resolve().parents[2]
 BRIDGE = sorted((REPO / "x2edit_core" / "comfy_bridge").glob("*.py"))
@@ -108,12 +109,13 @@ CASE = golden_cases("x2edit")[0]["tensors"]
 
 @pytest.fixture(scope="module")
 def base(pack):
-    return pack.run("X2EditDemoModels", base="x2edit")[0]
+    folder_paths.add_model_folder_path("diffusion_models", str(GOLDEN_FLUX.parent))
+    return pack.run("UNETLoader", unet_name=GOLDEN_FLUX.name, weight_dtype="default")[0]
 
 
 @pytest.fixture(scope="module")
 def adapter(pack):
-    return pack.run("X2EditAdapterLoader", adapter_name="embedded: x2edit")[0]
+    return golden_adapter(pack)
 
 
 @pytest.fixture
@@ -189,8 +191,9 @@ def test_blocks_that_drop_the_rows_axis_edit_the_same(edit, monkeypatch):
 def test_without_attention_patches_the_way_without_an_adapter_is_refused(pack, monkeypatch):
     layers = importlib.import_module("comfy.ldm.flux.layers")
     monkeypatch.setattr(layers.SingleStreamBlock, "forward", lambda self, x, vec, pe: x)
-    with pytest.raises(pack.core("errors").HostError, match=r"attn1_patch in its SingleStreamBlock"):
-        pack.core("comfy_bridge.host").require_attention_patches()
+    model, _, vae = pack.run("X2EditDemoModels", base="x2edit")
+    with pytest.raises(pack.core("errors").HostError, match=r"attn1_patch in its (Double|Single)StreamBlock.*Update"):
+        pack.run("ICEditInvert", model=model, vae=vae, image=torch.rand(1, 64, 64, 3), steps=2, width=64)
 
 
 def test_without_ordered_features_a_picture_is_refused(pack, monkeypatch):

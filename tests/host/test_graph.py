@@ -11,6 +11,12 @@ from devkit.replace import REPLACEMENTS, with_demo_models, with_picture
 from x2edit_core.workflow.graph import to_api
 
 SHIPPED = sorted(WORKFLOWS.glob("*.json"))
+NEEDS = {"icedit_training_free": "attention patches"}
+
+
+def _with_needs(path):
+    marks = [pytest.mark.needs(NEEDS[path.stem])] if path.stem in NEEDS else []
+    return pytest.param(path, id=path.stem, marks=marks)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +33,7 @@ def source(server, tmp_path_factory):
     return server.upload_image(path)
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [_with_needs(path) for path in SHIPPED])
 def test_shipped_workflow_runs_to_a_picture(server, object_info, source, path, tmp_path):
     from PIL import Image
 

@@ -7,6 +7,8 @@ import torch
 
 from .graphs import relative_error, velocity
 
+pytestmark = pytest.mark.needs("attention patches")
+
 PANEL = 64
 
 

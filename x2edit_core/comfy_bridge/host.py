@@ -94,6 +94,14 @@ def _same_weights(a: Any, b: Any) -> bool:
     return a is not None and a.model is b.model
 
 
+def fresh_copy(patcher: Any) -> Any:
+    """A clone of `patcher` whose weights are read again from the file that its `cached_patcher_init` names."""
+    if "force_deepcopy" in inspect.signature(patcher.clone).parameters:
+        return patcher.clone(force_deepcopy=True)
+    load, arguments = patcher.cached_patcher_init
+    return patcher.clone(model_override=load(*arguments, disable_dynamic=True).get_clone_model_override())
+
+
 def latent_dtype() -> torch.dtype:
     """What KSampler's latents come back as."""
     if comfy.offers("model_management.intermediate_dtype"):
