@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from . import metrics
+from .chat import ChatError
 from .errors import X2EditError
 from .judge import ScoreJudge
 from .pixels import cycle, resize, resize_mask, size_of, to_rgb
@@ -156,3 +157,48 @@ def _nearness(first: Tensor, second: Tensor, name: str) -> Scores:
         f"psnr_{name}": metrics.psnr(first, second).clamp(max=BEST_DB),
         f"l1_{name}": metrics.l1(first, second),
     }
+
+
+@dataclass(frozen=True)
+class Report:
+    """The value of one measure, averaged over the rows, and all of them in words."""
+
+    value: float
+    text: str
+
+
+MARKS = ("overall", "sc", "pq", "binarised")
+"""What the vision model gives."""
+
+
+def report(edit: Edit, metric: str = "auto", encoder: Encoder | None = None, judge: ScoreJudge | None = None) -> Report:
+    """Everything that can be measured, and `metric` in particular; `auto` is the most telling one.
+
+    A vision model that does not answer raises `ChatError` if the metric is its own or `auto`, and is noted otherwise.
+    """
+    scores = measured(edit) | (encoded(edit, encoder) if encoder else {})
+    notes: list[str] = []
+    if judge is not None:
+        try:
+            marks, notes = judged(edit, judge)
+            scores |= marks
+        except ChatError as error:
+            if metric in ("auto", *MARKS):
+                raise
+            notes = [f"no marks: {error}"]
+    name = chosen(scores, metric)
+    value = float(scores[name].mean())
+    return Report(value, "\n".join([f"{name} {_number(value)}", *_lines(scores), *filter(None, notes)]))
+
+
+def _lines(scores: Scores) -> list[str]:
+    """One line for each measure: its name, a value for each row, and what it says."""
+    return [
+        f"{name:15} {'  '.join(map(_number, scores[name].tolist()))}  ({meaning})"
+        for name, meaning in METRICS.items()
+        if name in scores
+    ]
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"

@@ -267,9 +267,16 @@ def chat_folders() -> dict[str, Path]:
     """Names and places of transformers models under models/text_encoders and models/LLM: folders with a config.json."""
     found: dict[str, Path] = {}
     for category in FOLDER_CATEGORIES:
-        for root in _roots(category):
-            for path in _model_folders(root, FOLDER_DEPTH):
-                found.setdefault(f"{category}/{path.relative_to(root).as_posix()}", path)
+        found |= model_folders(category)
+    return dict(sorted(found.items()))
+
+
+def model_folders(category: str) -> dict[str, Path]:
+    """Names (`category/folder`) and places of transformers models under the host's folders of a category."""
+    found: dict[str, Path] = {}
+    for root in _roots(category):
+        for path in _model_folders(root, FOLDER_DEPTH):
+            found.setdefault(f"{category}/{path.relative_to(root).as_posix()}", path)
     return dict(sorted(found.items()))
 
 
