@@ -23,9 +23,6 @@ class ParquetRows:
         """How many rows the file claims to have."""
         return sum(self._counts)
 
-    def __len__(self) -> int:
-        return self.count
-
     def end_of_group(self, number: int) -> int:
         """The first row after the group that row `number` is in: what is damaged is damaged by the group."""
         end = 0

@@ -24,7 +24,7 @@ PER_DRAW = settings(deadline=None, derandomize=True, database=None,
 
 @pytest.fixture(params=READERS)
 def reader(request):
-    if request.param == "parquet":
+    if "parquet" in request.param:
         pytest.importorskip("pyarrow")
     return READERS[request.param]
 
@@ -136,6 +136,9 @@ DEEP = 100_000
         ("table", b"step,loss\r\n1,0.5\r\n" + b"9" * 5000 + b",1\r\n"),
         ("table", b'step,loss\r\n1,"' + b"x" * 200_000),
         ("zipped_task_table", b"\x80\x02" + b"(" * 1000 + b"."),
+        ("cases_list", b'{"a": {"id": "../../etc/passwd", "prompt": 1, "edit_type": []}}'),
+        ("cases_turns", b'[{"input": "../-/x", "output": [], "mask": "-", "instruction": 1}]'),
+        ("cases_prompts", b"d,d\nObject Prompts\n'{1} {0.__class__} {x}'.format\nLive Subject Prompts\n'{1}{'.format"),
         ("picture", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"),
     ],
 )  # fmt: skip

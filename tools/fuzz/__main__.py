@@ -27,7 +27,6 @@ with atheris.instrument_imports(include=["x2edit_core", "tarfile"]):  # pyright:
     from fuzz.guard import Guard
     from fuzz.readers import READERS, Reader, check
 
-atheris.enabled_hooks.add("RegEx")  # pyright: ignore[reportAttributeAccessIssue]
 HANG_S = 60
 MEMORY_MIB = 4096
 LONGEST = 1 << 15

@@ -22,6 +22,8 @@ from x2edit_core.chat.protocol import strip_thinking
 from x2edit_core.checkpoint import load_adapter
 from x2edit_core.classify import answer, rules
 from x2edit_core.errors import X2EditError
+from x2edit_core.evaluate.cases import CaseError, decoded_mask
+from x2edit_core.evaluate.readers import read_cases
 from x2edit_core.judge import ANSWERS, ChatJudge, ScoreJudge
 from x2edit_core.settings import to_toml
 from x2edit_core.train import checkpoints, sources
@@ -130,6 +132,36 @@ def _parquet(data: bytes, folder: Path) -> None:
     _read_all(folder / "data")
 
 
+def _listed_cases(kind: str, listed: str) -> Callable[[bytes, Path], None]:
+    """A benchmark whose list of edits is drawn, with one picture that it may name."""
+
+    def read(data: bytes, folder: Path) -> None:
+        (folder / "images" / "1").mkdir(parents=True, exist_ok=True)
+        (folder / "dog").mkdir(exist_ok=True)
+        for place in ("images/1/1-a.png", "1.png", "dog/0.png"):
+            _written(folder / place, seeds.picture())
+        _written(folder / listed, data)
+        _read_cases(kind, folder)
+
+    return read
+
+
+def _parquet_cases(data: bytes, folder: Path) -> None:
+    _written(folder / "part.parquet", data)
+    for kind in ("gedit", "emu_edit", "magicbrush"):
+        with contextlib.suppress(X2EditError):
+            _read_cases(kind, folder)
+
+
+def _read_cases(kind: str, path: Path) -> None:
+    for case in read_cases(kind, path):
+        if isinstance(case, CaseError):
+            continue
+        for read in filter(None, (case.source, case.target, case.mask)):
+            with contextlib.suppress(CaseError):
+                decoded_mask(read(), case.name)
+
+
 def _read_all(path: Path) -> None:
     broken: list[sources.SampleError] = []
     for entry in sources.entries(sources.detect_kind(path), path, broken.append):
@@ -231,6 +263,14 @@ def _completion_seeds() -> list[bytes]:
     return [json.dumps({"choices": [item]}).encode() for item in (choice, parts)]
 
 
+_DREAMBENCH = b"""subject_name,class
+dog,dog
+Object Prompts
+ 'a {0} {1} in the jungle'.format(unique_token, class_token),
+Live Subject Prompts
+ 'a {0} {1} in a chef outfit'.format(unique_token, class_token),
+"""
+_TURN = {"input": "1-a.png", "output": "1-a.png", "mask": "../1-a.png", "instruction": "make it red"}
 _EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
 
 READERS = {
@@ -258,6 +298,21 @@ READERS = {
             lambda: [seeds.tar_file(form) for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)],
         ),
         Reader("parquet", _parquet, lambda: [seeds.parquet_file(kind) for kind in ("magicbrush", "omniedit")]),
+        Reader(
+            "cases_list",
+            _listed_cases("imgedit", "basic_edit.json"),
+            lambda: [
+                json.dumps({"a": {"id": name, "prompt": "add", "edit_type": "add"}}).encode()
+                for name in ("1.png", "../1")
+            ],
+        ),
+        Reader(
+            "cases_turns",
+            _listed_cases("magicbrush", "edit_turns.json"),
+            lambda: [json.dumps([{**_TURN, "mask": "1-a.png"}, _TURN]).encode()],
+        ),
+        Reader("cases_prompts", _listed_cases("dreambench", "prompts_and_classes.txt"), lambda: [_DREAMBENCH]),
+        Reader("cases_parquet", _parquet_cases, lambda: [seeds.parquet_file(kind) for kind in ("magicbrush", "gedit")]),
         Reader(
             "replies",
             _replies,

@@ -100,13 +100,17 @@ def tar_file(form: int) -> bytes:
 
 
 def parquet_file(kind: str) -> bytes:
-    """One pair in MagicBrush's or OmniEdit's columns."""
+    """One pair in the columns of MagicBrush (also as a benchmark), OmniEdit or GEdit-Bench."""
     import pyarrow as arrow
     from pyarrow import parquet
 
     shown = [{"bytes": picture(), "path": ""}]
     if kind == "magicbrush":
-        columns = {"source_img": shown, "target_img": shown, "instruction": [PAIR["instruction"]]}
+        columns = {"source_img": shown, "target_img": shown, "mask_img": shown, "img_id": ["1"], "turn_index": [1]}
+        columns["instruction"] = [PAIR["instruction"]]
+    elif kind == "gedit":
+        told = {"key": "1", "task_type": "color", "instruction": "Make it red", "instruction_language": "en"}
+        columns = {"input_image": shown, **{name: [value] for name, value in told.items()}}
     else:
         columns = {"src_img": shown, "edited_img": shown, "edited_prompt_list": [["Remove it"]], "task": ["removal"]}
     with tempfile.TemporaryDirectory() as folder:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..classify import rules
 from ..demo.scenes import EditCase
 from ..errors import X2EditError
+from ..picture_files import opened
 from ..tasks import Task
 
 Read = Callable[[], bytes]
@@ -87,11 +88,9 @@ def png(pixels: np.ndarray) -> bytes:
 
 def _opened(data: bytes, what: str) -> Image.Image:
     try:
-        picture = Image.open(io.BytesIO(data))
-        picture.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise CaseError(f"{what} is no picture that can be read: {error}") from error
-    return picture
+        return opened(data)
+    except X2EditError as error:
+        raise CaseError(f"{what} is no picture that can be read: {error}.") from error
 
 
 def _tensor(picture: Image.Image) -> Tensor:

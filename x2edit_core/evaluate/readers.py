@@ -6,9 +6,10 @@ case that is incomplete comes as a `CaseError` in its place.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from ..errors import X2EditError
 from ..parquet import ParquetRows, columns_of
+from ..paths import file_inside
 from ..tasks import Task
 from .cases import Case, CaseError, Read, known_task
 
@@ -55,7 +57,7 @@ def _folder(path: Path) -> Cases:
         stem = source.stem.removesuffix("_source")
         name = str(source.with_name(stem).relative_to(path))
         words = source.with_name(f"{stem}.txt")
-        lines = words.read_text(encoding="utf-8").strip().splitlines() if words.exists() else []
+        lines = words.read_text(encoding="utf-8", errors="replace").strip().splitlines() if words.exists() else []
         if not lines:
             yield CaseError(f"{name}: {words.name} is missing or empty; it holds the instruction.")
             continue
@@ -70,7 +72,7 @@ def _gedit(path: Path) -> Cases:
         picture = "input_image_raw" if "input_image_raw" in rows.columns else "input_image"
         name = f"{row['key']} {row['instruction_language']}"
         case = _case(name, row["instruction"], row["task_type"], rows.picture(number, picture))
-        yield replace(case, language=_LANGUAGES.get(row["instruction_language"], ""))
+        yield replace(case, language=_LANGUAGES.get(str(row["instruction_language"]), ""))
 
 
 _LANGUAGES = {"en": "en", "cn": "zh"}
@@ -101,20 +103,21 @@ def _magicbrush_folder(listed: Path) -> Cases:
     told = listed.with_name("global_descriptions.json")
     if told.exists():
         for entry in _json(told, dict).values():
-            captions.update(entry)
+            captions.update(entry if isinstance(entry, dict) else {})
     for turn in _json(listed, list):
         try:
-            pictures = [listed.parent / "images" / turn[part].split("-")[0] / turn[part] for part in _TURN]
-            instruction = str(turn["instruction"])
+            names = [f"images/{turn[part].split('-')[0]}/{turn[part]}" for part in _TURN]
+            instruction, output = str(turn["instruction"]), str(turn["output"])
         except (KeyError, TypeError, AttributeError) as error:
             yield CaseError(f"{listed}: a turn without {error}.")
             continue
-        if missing := [str(file) for file in pictures if not file.exists()]:
-            yield CaseError(f"{turn['output']}: {missing[0]} does not exist.")
+        try:
+            source, target, mask = (file_inside(listed.parent, name).read_bytes for name in names)
+        except X2EditError as error:
+            yield CaseError(f"{output}: {error}.")
             continue
-        source, target, mask = (file.read_bytes for file in pictures)
-        caption = captions.get(turn["output"], "")
-        yield _case(Path(turn["output"]).stem, instruction, "", source, target, mask, caption)
+        caption = captions.get(output, "")
+        yield _case(Path(output).stem, instruction, "", source, target, mask, caption)
 
 
 _TURN = ("input", "output", "mask")
@@ -131,7 +134,7 @@ def _imgedit(path: Path) -> Cases:
     for key, entry in _json(found[0], dict).items():
         try:
             instruction, label = str(entry["prompt"]), str(entry["edit_type"])
-            picture = next((place / entry["id"] for place in places if (place / entry["id"]).is_file()), None)
+            picture = _first_file(places, str(entry["id"]))
         except (KeyError, TypeError) as error:
             yield CaseError(f"{found[0].name}, {key}: no {error}.")
             continue
@@ -139,6 +142,13 @@ def _imgedit(path: Path) -> Cases:
             yield CaseError(f"{found[0].name}, {key}: the picture {entry['id']} is not below {root}.")
             continue
         yield _case(key, instruction, label, picture.read_bytes)
+
+
+def _first_file(places: Sequence[Path], name: str) -> Path | None:
+    for place in places:
+        with contextlib.suppress(X2EditError):
+            return file_inside(place, name)
+    return None
 
 
 def _dreambench(path: Path) -> Cases:
@@ -158,7 +168,7 @@ def _dreambench(path: Path) -> Cases:
             continue
         label = "live subject" if kind in _LIVE else "object"
         for number, prompt in enumerate(prompts[label]):
-            caption = prompt.format("", kind).replace("  ", " ")
+            caption = prompt.replace("{0}", "").replace("{1}", kind).replace("  ", " ")
             words = f"make a picture of the same {kind}: {caption}"
             yield Case(
                 f"{subject} {number:02}", words, label, Task.SUBJECT, pictures[0].read_bytes, caption=caption
@@ -170,7 +180,7 @@ _LIVE = {"cat", "dog"}
 
 def _dreambench_list(listed: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Subject → class, and the prompts of objects and of live subjects with {0} for the token and {1} for the class."""
-    text = listed.read_text(encoding="utf-8")
+    text = listed.read_text(encoding="utf-8", errors="replace")
     head, _, tail = text.partition("Object Prompts")
     objects, found, live = tail.partition("Live Subject Prompts")
     classes = dict(re.findall(r"^(\w+),([\w ]+?)\s*$", head, re.MULTILINE))
@@ -194,16 +204,17 @@ READERS: Mapping[str, Callable[[Path], Cases]] = {
 
 def _case(
     name: str,
-    instruction: str,
-    label: str,
+    instruction: object,
+    label: object,
     source: Read,
     target: Read | None = None,
     mask: Read | None = None,
-    caption: str | None = "",
+    caption: object = "",
 ) -> Case:
     """A case whose task is what its label means; without one it is labelled by the task that its words mean."""
+    instruction, label, caption = (str(part or "") for part in (instruction, label, caption))
     task = LABELS.get(label) or known_task(label, instruction)
-    return Case(name, instruction, label or task.english, task, source, target, mask, caption or "")
+    return Case(name, instruction, label or task.english, task, source, target, mask, caption)
 
 
 def _beside(source: Path, stem: str) -> Read | None:
@@ -237,14 +248,18 @@ def _rows(path: Path, told: tuple[str, ...]) -> Iterator[tuple[_Rows, int, dict[
         if missing := [name for name in told if name not in rows.columns]:
             known = ", ".join(rows.columns)
             raise X2EditError(f"{file} has no column {', '.join(missing)}; it has: {known}.")
-        for number in range(len(rows)):
-            yield rows, number, rows.row(number, list(told))
+        for number in range(rows.count):
+            try:
+                row = rows.row(number, list(told))
+            except Exception as error:  # pyarrow raises nearly anything on damaged data
+                raise X2EditError(f"{file} is damaged at row {number} ({error}). Download it again.") from error
+            yield rows, number, row
 
 
 def _json(path: Path, wanted: type) -> Any:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise X2EditError(f"{path} cannot be read: {error}") from error
     if not isinstance(found, wanted):
         raise X2EditError(f"{path} holds a {type(found).__name__}; a {wanted.__name__} was expected.")

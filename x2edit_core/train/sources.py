@@ -1,13 +1,11 @@
 """Edit data as people have it: folders of pairs, JSONL, X2Edit's WebDataset tars, MagicBrush and OmniEdit parquet.
 
 Every kind lists its entries without decoding pictures, and decodes one at a time. What is broken raises `SampleError`.
-Data may come from strangers: names in it never lead out of its folder, and pictures are of the kinds in `_FORMATS` alone,
-since Pillow would start another program for some of the rest.
+Data may come from strangers: names in it never lead out of its folder.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
@@ -22,13 +20,12 @@ from ..classify import rules
 from ..errors import X2EditError
 from ..parquet import ParquetRows, columns_of
 from ..paths import file_inside
+from ..picture_files import SUFFIXES, opened
 from ..tasks import Task
 from .batches import SampleError
 from .config import DatasetKind
 from .samples import Picture
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _SOURCE_KEYS = ("1.0.jpg", "1.0.png", "1.jpg", "0.jpg")
 _TARGET_KEYS = ("2.jpg", "2.png", "1.jpg")
 _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -107,9 +104,9 @@ def task_of(label: object, instruction: str) -> Task:
 
 def _folder(path: Path) -> Iterator[Entry | SampleError]:
     """NAME_source.png, NAME_target.png, NAME.txt: the instruction, and on a second line the task if it is known."""
-    for source in sorted(file for file in path.rglob("*_source.*") if file.suffix.lower() in PICTURES):
+    for source in sorted(file for file in path.rglob("*_source.*") if file.suffix.lower() in SUFFIXES):
         stem = source.stem.removesuffix("_source")
-        target = next((f for s in PICTURES if (f := source.with_name(f"{stem}_target{s}")).exists()), None)
+        target = next((f for s in SUFFIXES if (f := source.with_name(f"{stem}_target{s}")).exists()), None)
         words = source.with_name(f"{stem}.txt")
         if target is None or not words.exists():
             yield SampleError(f"{source}: {'no picture ' + stem + '_target' if target is None else 'no ' + words.name}")
@@ -254,10 +251,7 @@ def _row_reader(rows: ParquetRows, number: int, source: str, target: str) -> Cal
 
 
 def _decoded(data: bytes) -> Image.Image:
-    if not data:
-        raise ValueError("an empty picture")
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
-        return picture.convert("RGB")
+    return opened(data).convert("RGB")
 
 
 def _without_bottom(picture: Image.Image, share: float) -> Image.Image:

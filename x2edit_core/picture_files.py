@@ -1,0 +1,22 @@
+"""Picture files of others, decoded by Pillow's own decoders alone: for some formats it would start another program."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image
+
+from .errors import X2EditError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+
+
+def opened(data: bytes) -> Image.Image:
+    """The whole picture in a file's bytes; raises `X2EditError` for what is none, damaged, or larger than Pillow allows."""
+    try:
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        picture.load()
+        return picture
+    except Exception as error:  # Pillow raises nearly anything on damaged data
+        raise X2EditError(f"{error}; whole files of {', '.join(FORMATS)} are read") from error
