@@ -1,8 +1,9 @@
-"""One process of several: the toy run of `test_train_loop`, its share of every batch."""
+"""One process of several: the toy run of `test_train_loop`, its share of every batch and of what it is told to share."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -13,6 +14,10 @@ toy = importlib.import_module("core.test_train_loop")
 
 dist.init_process_group("gloo")
 ranks = toy.Ranks(dist.get_rank(), dist.get_world_size())
-toy.trainer_for(toy.config_for(sys.argv[1], steps=5), ranks).run()
-print("{}")
+folder, shard, steps = sys.argv[1:]
+config = toy.config_for(folder, steps=int(steps), shard=shard, accumulate=2)
+trainer = toy.trainer_for(config, ranks)
+kept = [sum(toy.local(weight).numel() for weight in weights) for weights in toy.held(trainer)]
+trainer.run()
+print(json.dumps(kept))
 dist.destroy_process_group()

@@ -14,6 +14,7 @@ from x2edit_core.train.checkpoints import states
 from x2edit_core.train.config import parse_config
 from x2edit_core.train.journal import read_table
 from x2edit_core.train.model import Prediction
+from x2edit_core.train.parallel import local  # noqa: F401 (for the processes of `ranks_train`)
 from x2edit_core.train.samples import Example
 
 from .test_train_losses import run_ranks
@@ -37,10 +38,12 @@ class ToyPool:
 
 
 class ToyModel(nn.Module):
-    """Predicts from the noisy latent, the reference and σ."""
+    """Predicts from the noisy latent, the reference and σ; a frozen block is no part of its weights."""
 
     def __init__(self):
         super().__init__()
+        torch.manual_seed(5)
+        self.blocks = [nn.Linear(1, 6).requires_grad_(False)]
         self.mix = nn.Parameter(torch.zeros(3))
         self.up = nn.Linear(1, 1)
         with torch.no_grad():
@@ -57,6 +60,7 @@ class ToyModel(nn.Module):
         (reference,) = inputs.references
         sigma = inputs.sigma.view(-1, 1, 1, 1)
         velocity = self.mix[0] * inputs.noisy + self.mix[1] * reference + self.mix[2] * sigma
+        velocity = self.blocks[0](velocity.unsqueeze(-1)).mean(-1)
         features = [velocity.flatten(1)[:, None]] if watch and watch.features else []
         weight = torch.sigmoid(velocity.flatten(2).mean(1))
         gate = torch.stack((weight, torch.zeros_like(weight)), -1)[:, :, None]
@@ -81,9 +85,20 @@ def trainer_for(config, ranks=None, pool=None, report=lambda error: None):
         return path
 
     parts = loop.Parts(
-        model, model, lambda texts: (torch.zeros(len(texts), 1, 1),) * 2, batches, export, ranks or Ranks()
+        model,
+        model,
+        lambda texts: (torch.zeros(len(texts), 1, 1),) * 2,
+        batches,
+        export,
+        ranks or Ranks(),
+        blocks=model.blocks,
     )
     return loop.Trainer(config, parts)
+
+
+def held(trainer):
+    """What is trained, and the frozen block's weights."""
+    return list(trainer.parts.weights.parameters()), list(trainer.parts.blocks[0].parameters())
 
 
 def losses_of(folder):
@@ -196,13 +211,35 @@ def test_accumulation_is_a_larger_batch(tmp_path):
         torch.testing.assert_close(moved[name], value)
 
 
-def test_two_processes_train_as_one(tmp_path):
-    """The whole batch is shared out: equal losses, contrast over all samples included, and equal weights."""
-    whole, _ = run(config_for(tmp_path / "whole", steps=5))
-    run_ranks("ranks_train.py", 2, tmp_path / "shared")
-    one, other = losses_of(tmp_path / "whole"), losses_of(tmp_path / "shared")
-    for mine, theirs in zip(one, other, strict=True):
+def assert_same_run(one, other):
+    for mine, theirs in zip(losses_of(one), losses_of(other), strict=True):
         assert [float(value) for value in mine] == pytest.approx([float(value) for value in theirs], rel=1e-5)
-    first, second = torch.load(whole), torch.load(tmp_path / "shared" / "result.pt")
+    first, second = (torch.load(folder / "result.pt") for folder in (one, other))
     for name, value in first.items():
         torch.testing.assert_close(second[name], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("shard", ["none", "trained", "all"])
+def test_two_processes_train_as_one(tmp_path, shard):
+    """The whole batch is shared out: equal losses, contrast over all samples included, and equal weights.
+
+    Each process holds its rows of what is shared: of a vector of three and two weights of one row, and of a block's six.
+    One process goes on where two have stopped, and two where one has.
+    """
+    run(config_for(tmp_path / "whole", steps=5, accumulate=2))
+    kept = run_ranks("ranks_train.py", 2, tmp_path / "shared", shard, 3)
+    assert kept == {"none": [[5, 12], [5, 12]], "trained": [[4, 12], [1, 12]], "all": [[4, 6], [1, 6]]}[shard]
+    run(config_for(tmp_path / "shared", steps=4, accumulate=2))
+    run_ranks("ranks_train.py", 2, tmp_path / "shared", shard, 5)
+    assert_same_run(tmp_path / "whole", tmp_path / "shared")
+
+
+def test_a_state_of_before_an_option_was_added_is_taken(tmp_path):
+    run(config_for(tmp_path, steps=4))
+    trainer = trainer_for(config_for(tmp_path, steps=8))
+    newest = states(tmp_path)[-1]
+    state = torch.load(newest)
+    state["config"] = "\n".join(line for line in state["config"].splitlines() if "drop_text" not in line)
+    assert state["config"] != trainer._identity
+    torch.save(state, newest)
+    assert trainer_for(config_for(tmp_path, steps=8)).step == 4

@@ -90,7 +90,7 @@ def test_edited_cells_weigh_more_and_rows_keep_their_mean():
     assert torch.allclose(losses.flow_errors(predicted, wanted, weights), expected)
 
 
-def run_ranks(script, world, *arguments, timeout=120):
+def run_ranks(script, world, *arguments, timeout=300):
     """Run `script` of this folder in `world` processes over gloo; their outputs as JSON."""
     port = 29500 + os.getpid() % 2000
     environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world),

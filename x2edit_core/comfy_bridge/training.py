@@ -22,6 +22,7 @@ from ..adapter import Adapter
 from ..attach import Attachment, Forward, bind, find_module, site_swaps, swapped
 from ..tasks import Task, TaskBatch, TaskChoice
 from ..train.model import Inputs, Prediction, Watch
+from ..train.parallel import is_sharded
 from ..train.streaming import BlockStream
 from .stack import clean_vector, reference_plan, reference_swaps, token_count, with_placed_references
 
@@ -163,7 +164,7 @@ class TrainableFlux:
         forward, checkpointing = block.forward, self.settings.checkpointing
         if self.stream:
             forward = self.stream.around(number, forward, recomputed=checkpointing)
-        return _checkpointed(forward) if checkpointing else forward
+        return _on_copies(forward, checkpointing) if checkpointing or is_sharded(block) else forward
 
     def _feature_swaps(self, seen: Watched) -> list[tuple[nn.Module, Forward]]:
         blocks = [find_module(self.flux, f"double_blocks.{index}") for index in range(len(self.flux.double_blocks))]
@@ -206,8 +207,8 @@ def _on_a_copy(original: Forward) -> Forward:
     return lambda x: original(x.clone())
 
 
-def _checkpointed(original: Callable[..., Any]) -> Callable[..., Any]:
-    """A block that keeps only its inputs and runs again in backward, on copies both times."""
+def _on_copies(original: Callable[..., Any], checkpointing: bool) -> Callable[..., Any]:
+    """A block that leaves its inputs alone; `checkpointing` keeps only them and runs it again in backward."""
 
     def run(streams: Sequence[Tensor], names: Sequence[str], kwargs: dict[str, Any]) -> Any:
         copies = {name: stream.clone() for name, stream in zip(names, streams, strict=True)}
@@ -217,7 +218,9 @@ def _checkpointed(original: Callable[..., Any]) -> Callable[..., Any]:
         names = ("img", "txt") if "img" in kwargs or len(args) > 2 else ("x",)
         given = dict(zip((*names, "vec"), args, strict=False)) | kwargs
         streams = [given.pop(name) for name in names]
-        return checkpoint(run, streams, names, given, use_reentrant=False)
+        return (
+            checkpoint(run, streams, names, given, use_reentrant=False) if checkpointing else run(streams, names, given)
+        )
 
     return forward
 

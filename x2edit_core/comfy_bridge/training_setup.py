@@ -29,7 +29,7 @@ from ..train.scene_data import ScenePool, scene_pools
 from ..train.streaming import BlockStream
 from .host import comfy
 from .models import flux_shape
-from .training import PassSettings, TrainableFlux
+from .training import PassSettings, TrainableFlux, flux_blocks
 from .training_models import HostModels, HostPictures, HostText, load_models, own_flux, streamed_flux, text_of
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,16 @@ def _base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: P
     encoder = EmbeddedPictures(AUTOENCODER if config.model.vae == "demo" else Path(config.model.vae), device)
     pools = _pools(config, form_of("base"), encoder, poll)
     return Parts(
-        model, weights, text, Batches(pools, config, ranks), export, ranks, dtype, settings.autocast, encoder.decode
+        model,
+        weights,
+        text,
+        Batches(pools, config, ranks),
+        export,
+        ranks,
+        dtype,
+        settings.autocast,
+        encoder.decode,
+        flux_blocks(flux),
     )
 
 
@@ -113,7 +122,8 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
             save_released(adapter, folder / "released")
         return folder / RESULT
 
-    return Parts(model, adapter, text, Batches(pools, config, ranks), export, ranks, dtype, decode=pictures.decode)
+    batches, blocks = Batches(pools, config, ranks), flux_blocks(flux)
+    return Parts(model, adapter, text, batches, export, ranks, dtype, decode=pictures.decode, blocks=blocks)
 
 
 def _frozen(patcher: Any, dtype: torch.dtype, offload: bool) -> tuple[Any, Any, BlockStream | None]:

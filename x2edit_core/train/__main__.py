@@ -74,7 +74,19 @@ def _run(config: TrainConfig, minutes: float | None, prepare_only: bool) -> None
 
 
 def _join(config: TrainConfig) -> tuple[Ranks, TrainConfig]:
-    """This process among those that `torchrun` or `accelerate launch` started, each on a device of its own."""
+    """This process among those that `torchrun` or `accelerate launch` started, each on a device of its own.
+
+    accelerate's choice of a CPU and of FSDP counts where the configuration leaves them open.
+    """
+    if _asked("ACCELERATE_USE_CPU") and "MASTER_PORT" in os.environ and "RANK" not in os.environ:
+        raise X2EditError(
+            "accelerate launch --cpu starts a single process whatever --num_processes says; leave --cpu out, add "
+            '--multi_gpu, and write device = "cpu" into the configuration.'
+        )
+    if not config.device and _asked("ACCELERATE_USE_CPU"):
+        config = dataclasses.replace(config, device="cpu")
+    if config.shard == "none" and _asked("ACCELERATE_USE_FSDP"):
+        config = dataclasses.replace(config, shard="all")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         return Ranks(), config
@@ -85,6 +97,10 @@ def _join(config: TrainConfig) -> tuple[Ranks, TrainConfig]:
         config = dataclasses.replace(config, device=f"cuda:{local}")
     dist.init_process_group("nccl" if on_gpu else "gloo")
     return Ranks(dist.get_rank(), world), config
+
+
+def _asked(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() in ("1", "true", "yes")
 
 
 def prepare_host(device: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from ..flow import TimeLaw
 from ..settings import ConfigError, parse_settings, read_toml
 from .forms import DIPTYCHS
+from .parallel import Shard
 from .samples import MODES
 
 Kind = Literal["x2edit", "moe", "lora", "icedit", "icedit_moe", "base"]
@@ -124,7 +125,11 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A run. `steps` are optimiser steps of `accumulate` batches of `batch` samples, over all processes together."""
+    """A run. `steps` are optimiser steps of `accumulate` batches of `batch` samples, over all processes together.
+
+    `shard`: of what each of several processes holds a share only: `none`, what is `trained` with its optimiser's state,
+    or `all`, the base's blocks too.
+    """
 
     kind: Kind
     output: str
@@ -139,6 +144,7 @@ class TrainConfig:
     sample_steps: int = 12
     tensorboard: bool = False
     device: str = ""
+    shard: Shard = "none"
     model: ModelConfig = field(default_factory=ModelConfig)
     flux: FluxConfig = field(default_factory=FluxConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
@@ -185,6 +191,8 @@ def _faults(config: TrainConfig) -> list[str]:
         faults.append("data.mix needs shares that are not negative, at least one above zero")
     if config.kind != "base" and not config.model.base:
         faults.append(f"model.base is empty: kind {config.kind} adapts a FLUX that must be named")
+    if config.shard != "none":
+        faults += _sharding_faults(config)
     if config.kind == "base" and config.model.weights != "default":
         faults.append(
             f"model.weights = {config.model.weights!r} is for a base that stays as it is; kind base trains it"
@@ -196,6 +204,16 @@ def _faults(config: TrainConfig) -> list[str]:
     if not 0.0 <= config.optim.ema < 1.0:
         faults.append(f"optim.ema = {config.optim.ema}: a value from 0 (off) to below 1 is needed")
     return faults
+
+
+def _sharding_faults(config: TrainConfig) -> list[str]:
+    """What needs all of a tensor, or of the base, in one process."""
+    needs = {
+        f"optim.name = {config.optim.name!r}": config.optim.name != "adamw",
+        f"model.weights = {config.model.weights!r}": config.shard == "all" and config.model.weights != "default",
+        f"sample_every = {config.sample_every}": config.sample_every > 0,
+    }
+    return [f"{entry} does not work with shard = {config.shard!r}" for entry, found in needs.items() if found]
 
 
 def load_config(path: Path, **overrides: Any) -> TrainConfig:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,27 +19,32 @@ from torch import Tensor, nn
 
 from .. import flow
 from ..errors import X2EditError
-from ..settings import to_toml
+from ..settings import parse_toml, to_toml
 from ..tasks import Task
 from . import losses
 from .batches import Batches, Ranks
 from .checkpoints import load_newest, require_same, save_state
-from .config import TrainConfig
+from .config import TrainConfig, parse_config
 from .journal import Board, Table
 from .model import Inputs, Model, Prediction, Watch
 from .optim import Average, make_optimiser, rate_share, set_rate
+from .parallel import entire, shared_like, shared_state, spread
 from .preview import Decoder, Preview
 from .samples import Batch, TextEncoder
 
 logger = logging.getLogger(__name__)
 CONFIG_FILE = "config.toml"
 _LOSS_COLUMNS = ("loss", "flow", "contrast", "balance", "gradient", "rate", "seconds")
-_FREE = ("steps", "save_every", "keep", "log_every", "sample_every", "sample_steps", "tensorboard", "device", "output")
+_FREE = ("steps", "save_every", "keep", "log_every", "sample_every", "sample_steps", "tensorboard", "device", "output",
+         "shard")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run is made of. `weights` holds all that is trained; `export` writes the result into the run's folder."""
+    """What a run is made of. `weights` holds all that is trained; `export` writes the result into the run's folder.
+
+    `blocks` are the base's, which several processes may share out, frozen or part of `weights`.
+    """
 
     model: Model
     weights: nn.Module
@@ -49,6 +55,7 @@ class Parts:
     dtype: torch.dtype = torch.float32
     autocast: bool = False
     decode: Decoder | None = None
+    blocks: Sequence[nn.Module] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,9 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, parts: Parts) -> None:
         self.config, self.parts = config, parts
-        self._named = {name: weight for name, weight in parts.weights.named_parameters() if weight.requires_grad}
+        world, device = parts.ranks.world, parts.model.device
+        self._spread = spread(parts.weights, parts.blocks, config.shard, world, device)
+        self._named = self._spread.trained
         self._optimiser = make_optimiser(self._named, config.optim)
         self._average = Average(self._named, config.optim.ema)
         self.step = 0
@@ -104,16 +113,17 @@ class Trainer:
         except Diverged:
             raise
         except BaseException:
-            self._save()
+            if not self._spread.sharded:  # else the other processes would have to be at the same place
+                self._save()
             raise
         finally:
             self.parts.batches.close()
         return self._save()
 
-    def export(self) -> Path:
-        """Write the result as it stands, averaged if the run keeps an average."""
-        with self.averaged():
-            return self.parts.export(self.config.folder, self.step)
+    def export(self) -> Path | None:
+        """Write the result as it stands, averaged if the run keeps an average; None where another process does."""
+        with self.averaged(), self._spread.assembled():
+            return None if self.parts.ranks.rank else self.parts.export(self.config.folder, self.step)
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
         """The averaged weights in place of the newest, if the run keeps an average."""
@@ -132,9 +142,10 @@ class Trainer:
         totals = _Totals()
         for part in range(config.accumulate):
             batch = self.parts.batches.at(self.step * config.accumulate + part)
-            self._backward(batch, totals)
-        self._share_gradients()
-        gradient = float(nn.utils.clip_grad_norm_(self._named.values(), config.optim.clip or math.inf))
+            with self._spread.part(last=part == config.accumulate - 1), contextlib.ExitStack() as passing:
+                loss = self._spread.loss(functools.partial(self._loss_of, batch, totals, passing))
+                (loss / config.accumulate).backward()
+        gradient = self._spread.clipped(config.optim.clip)
         if not math.isfinite(gradient):
             raise Diverged(self.step + 1, gradient)
         self._optimiser.step()
@@ -147,16 +158,16 @@ class Trainer:
             self._journal.add(report, totals)
         return report
 
-    def _backward(self, batch: Batch, totals: _Totals) -> None:
+    def _loss_of(self, batch: Batch, totals: _Totals, passing: contextlib.ExitStack) -> Tensor:
+        """The loss of one batch; `passing` keeps the pass open until backward is done."""
         config, model = self.config, self.parts.model
         logged = (self.step + 1) % config.log_every == 0
         contrast = config.loss.contrast > 0 and batch.mode == "edit"
         watch = Watch(features=contrast, gates=logged or config.loss.balance > 0)
-        with model.predicting(self._inputs(batch), watch) as prediction:
-            loss = self._loss(batch, prediction, contrast, totals)
-            (loss / config.accumulate).backward()
+        prediction = passing.enter_context(model.predicting(self._inputs(batch), watch))
         if prediction.gates and logged:
             totals.usage.append(losses.expert_usage(prediction.gates).cpu())
+        return self._loss(batch, prediction, contrast, totals)
 
     def _inputs(self, batch: Batch) -> Inputs:
         device = self.parts.model.device
@@ -191,23 +202,7 @@ class Trainer:
         weights = losses.edited_weights(batch.target, batch.source, self.config.loss.edited)
         return weights.to(self.parts.model.device)
 
-    def _share_gradients(self) -> None:
-        """The mean of the gradients over all processes, in one message."""
-        world = self.parts.ranks.world
-        if world == 1:
-            return
-        for weight in self._named.values():
-            if weight.grad is None:
-                weight.grad = torch.zeros_like(weight)
-        grads = [weight.grad for weight in self._named.values() if weight.grad is not None]
-        flat = torch.cat([grad.flatten() for grad in grads])
-        dist.all_reduce(flat)
-        for grad, part in zip(grads, flat.div_(world).split([grad.numel() for grad in grads]), strict=True):
-            grad.copy_(part.view_as(grad))
-
     def _save(self) -> Path | None:
-        if self.parts.ranks.rank:
-            return None
         content = {
             "step": self.step,
             "config": self._identity,
@@ -215,19 +210,23 @@ class Trainer:
             "optimiser": self._optimiser.state_dict(),
             "average": self._average.state_dict(),
         }
-        save_state(self.config.folder, self.step, content, self.config.keep)
-        return self.export()
+        if self._spread.sharded:
+            content = entire(content)
+        if not self.parts.ranks.rank:
+            save_state(self.config.folder, self.step, content, self.config.keep)
+        return self.export() if self._spread.sharded or not self.parts.ranks.rank else None
 
     @torch.no_grad()
     def _resume(self) -> None:
         state = load_newest(self.config.folder)
         if state is None:
             return
-        require_same(state["config"], self._identity, self.config.folder)
+        require_same(_renewed(state["config"]), self._identity, self.config.folder)
         for name, weight in self._named.items():
-            weight.copy_(state["weights"][name])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._average.load_state_dict(state["average"])
+            weight.copy_(shared_like(state["weights"][name], weight))
+        self._optimiser.load_state_dict(shared_state(state["optimiser"], list(self._named.values())))
+        average = {name: shared_like(value, self._named[name]) for name, value in state["average"].items()}
+        self._average.load_state_dict(average)
         self.step = state["step"]
         logger.info("going on after step %d", self.step)
 
@@ -314,3 +313,11 @@ def _identity(config: TrainConfig) -> str:
     data = dataclasses.replace(config.data, cache="", workers=0)
     free = {name: default[name] for name in _FREE if default[name] is not dataclasses.MISSING}
     return to_toml(dataclasses.replace(config, data=data, **{**free, "steps": 1, "output": "run"}))
+
+
+def _renewed(saved: str) -> str:
+    """A saved identity with entries that are newer than it at their defaults."""
+    try:
+        return _identity(parse_config(parse_toml(saved, Path(CONFIG_FILE))))
+    except X2EditError:
+        return saved

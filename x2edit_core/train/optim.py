@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import X2EditError
 from .config import OptimConfig
+from .parallel import local
 
 
 def make_optimiser(weights: Mapping[str, nn.Parameter], config: OptimConfig) -> torch.optim.Optimizer:
@@ -148,14 +149,15 @@ class RoundingAdamW(torch.optim.Optimizer):
         state["step"] += 1
         first, second = group["betas"]
         assert parameter.grad is not None
-        grad = parameter.grad.float()
-        mean = state["mean"].float().lerp_(grad, 1 - first)
-        square = state["square"].float().lerp_(grad.square(), 1 - second)
+        kept = [local(tensor) for tensor in (parameter.detach(), state["mean"], state["square"])]
+        grad = local(parameter.grad).float()
+        mean = kept[1].float().lerp_(grad, 1 - first)
+        square = kept[2].float().lerp_(grad.square(), 1 - second)
         change = mean / (1 - first ** state["step"]) / ((square / (1 - second ** state["step"])).sqrt() + 1e-8)
-        value = parameter.float() * (1 - group["lr"] * group["weight_decay"]) - group["lr"] * change
+        value = kept[0].float() * (1 - group["lr"] * group["weight_decay"]) - group["lr"] * change
         source = torch.Generator(parameter.device).manual_seed(state["step"] * 100003 + number)
-        for kept, exact in ((parameter, value), (state["mean"], mean), (state["square"], square)):
-            kept.copy_(exact if kept.dtype == torch.float32 else rounded_at_random(exact, source))
+        for tensor, exact in zip(kept, (value, mean, square), strict=True):
+            tensor.copy_(exact if tensor.dtype == torch.float32 else rounded_at_random(exact, source))
 
 
 def rounded_at_random(value: Tensor, source: torch.Generator) -> Tensor:
@@ -178,7 +180,8 @@ class Average:
     def update(self, step: int) -> None:
         if self.decay:
             share = min(self.decay, (step + 1) / (step + 10))
-            torch._foreach_lerp_(self.values, [weight.detach() for weight in self._live], 1 - share)
+            live = [local(weight.detach()) for weight in self._live]
+            torch._foreach_lerp_([local(value) for value in self.values], live, 1 - share)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
