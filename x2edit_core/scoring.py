@@ -58,7 +58,7 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class Edit:
-    """Pictures [B, H, W, 3 or 4] in 0–1, a mask [B, H, W] with 1 where the edit belongs, and the words.
+    """Pictures [B, H, W, 3 or 4] in 0–1, a mask [B, H, W] or [H, W] with 1 where the edit belongs, and the words.
 
     `caption` says what the edited picture should show.
     """
@@ -73,14 +73,15 @@ class Edit:
     def fitted(self) -> Edit:
         """All pictures RGB, at the source's size, and as many rows as the largest batch has."""
         size = size_of(self.source)
-        given = [part for part in (self.source, self.edit, self.target, self.mask) if part is not None]
+        mask = None if self.mask is None else resize_mask(self.mask, size)
+        given = [part for part in (self.source, self.edit, self.target, mask) if part is not None]
         rows = max(part.shape[0] for part in given)
         source, edit, target = (
             None if part is None else cycle(resize(to_rgb(part), size), rows)
             for part in (self.source, self.edit, self.target)
         )
         assert source is not None and edit is not None
-        mask = None if self.mask is None else cycle(resize_mask(self.mask, size), rows)
+        mask = None if mask is None else cycle(mask, rows)
         return replace(self, source=source, edit=edit, target=target, mask=mask)
 
 

@@ -1,0 +1,366 @@
+"""An evaluation from configuration to page: resumed, never ended by one case, and safe to open."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from x2edit_core.chat import ChatError
+from x2edit_core.demo.scenes import make_case
+from x2edit_core.evaluate.cases import Case, CaseError
+from x2edit_core.evaluate.config import EvaluateConfig, load_config, scoring_key
+from x2edit_core.evaluate.editor import Editor, load_graph
+from x2edit_core.evaluate.places import Places
+from x2edit_core.evaluate.report import columns, page, summary, table, write_report
+from x2edit_core.evaluate.run import RESULTS, Evaluation, load_results
+from x2edit_core.evaluate.scenes import run_scenes, scene_case, score_scene
+from x2edit_core.evaluate.scores import Scorer
+from x2edit_core.judge import ScoreJudge
+from x2edit_core.settings import ConfigError, parse_settings, to_toml
+from x2edit_core.tasks import Task
+from x2edit_core.workflow.client import PromptError, Result, ServerError
+
+GRAPH = {
+    "1": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
+    "2": {"class_type": "CLIPTextEncode", "inputs": {"text": "old words", "clip": ["9", 0]}},
+    "3": {"class_type": "KSampler", "inputs": {"seed": 1, "positive": ["2", 0]}},
+    "4": {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "x"}},
+}
+
+
+def exact(picture):
+    return picture
+
+
+class Host:
+    """Answers as a host would that edits by `edit(graph, uploaded picture)`."""
+
+    def __init__(self, edit):
+        self.edit, self.uploads, self.graphs = edit, {}, []
+
+    def upload(self, name, content, folder):
+        self.uploads[f"{name} [{folder}]"] = content
+        return f"{name} [{folder}]"
+
+    def run(self, graph, timeout):
+        self.graphs.append(graph)
+        made = self.edit(graph, self.uploads[graph["1"]["inputs"]["image"]])
+        return Result("id", {}, [("4", made)])
+
+
+def same(graph, picture):
+    return picture
+
+
+def picture(value, size=16):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((size, size, 3), value, np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def case(name="a", words="make it red", label="color", value=100, **more):
+    return Case(name, words, label, Task.COLOR, lambda: picture(value), **more)
+
+
+def evaluation(folder, edit=same, judge=None, **changes):
+    host = Host(edit)
+    return Evaluation(Editor(host, GRAPH), Scorer(exact, judge=judge), folder, **changes), host
+
+
+def test_a_case_is_put_into_the_graph_scored_and_kept(tmp_path):
+    run, host = evaluation(tmp_path, lambda graph, source: picture(110), seed=5)
+    (outcome,) = run.run([case(target=lambda: picture(110), mask=lambda: picture(255))])
+    (graph,) = host.graphs
+    assert graph["2"]["inputs"]["text"] == "make it red"
+    assert graph["3"]["inputs"]["seed"] == 5
+    assert graph["4"] == {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}}, (
+        "nothing is written to the output"
+    )
+    assert outcome.done and outcome.scores["l1_target"] == 0 and outcome.scores["changed_inside"] == 1
+    assert "changed_outside" not in outcome.scores, "there is no outside"
+    for path, data in ((outcome.edit, 110), (outcome.source, 100), (outcome.target, 110)):
+        assert (tmp_path / path).read_bytes() == picture(data)
+    assert load_results(tmp_path) == {"a": outcome}
+
+
+def test_what_is_done_is_not_done_again(tmp_path):
+    cases = [case("a"), case("b", value=50)]
+    first, _ = evaluation(tmp_path)
+    outcomes = first.run(cases)
+    again, host = evaluation(tmp_path)
+    heard = []
+    assert again.run(cases, lambda outcome, kept: heard.append(kept)) == outcomes
+    assert heard == [True, True]
+    assert host.graphs == []
+
+
+@pytest.mark.parametrize("change", ["seed", "words", "source", "graph"])
+def test_another_edit_is_made_anew(tmp_path, change):
+    evaluation(tmp_path)[0].run([case()])
+    host = Host(same)
+    graph = {**GRAPH, "3": {"class_type": "KSampler", "inputs": {"seed": 1, "positive": ["2", 0], "steps": 2}}}
+    editor = Editor(host, graph if change == "graph" else GRAPH)
+    changed = case(words="make it blue") if change == "words" else case(value=9) if change == "source" else case()
+    Evaluation(editor, Scorer(exact), tmp_path, seed=int(change == "seed")).run([changed])
+    assert len(host.graphs) == 1
+
+
+def test_other_measures_score_the_kept_edits_anew(tmp_path):
+    evaluation(tmp_path, scored_by={"judge": "one"})[0].run([case()])
+    run, host = evaluation(tmp_path, scored_by={"judge": "two"}, judge=ScoreJudge(Chat('{"score": [9, 9]}')))
+    (outcome,) = run.run([case()])
+    assert host.graphs == []
+    assert outcome.scores["overall"] == pytest.approx(9)
+
+
+def test_a_kill_in_the_middle_of_a_line_costs_only_that_line(tmp_path):
+    cases = [case("a"), case("b")]
+    evaluation(tmp_path)[0].run(cases)
+    text = (tmp_path / RESULTS).read_text(encoding="utf-8")
+    (tmp_path / RESULTS).write_text(text[:-30], encoding="utf-8")
+    run, host = evaluation(tmp_path)
+    heard = []
+    run.run(cases, lambda outcome, kept: heard.append(kept))
+    assert heard == [True, False]
+    assert host.graphs == [], "the picture of the lost line is still there"
+    assert set(load_results(tmp_path)) == {"a", "b"}
+
+
+def test_a_kill_during_a_run_keeps_what_was_done(tmp_path):
+    def killed(graph, source):
+        if graph["2"]["inputs"]["text"] == "second":
+            raise KeyboardInterrupt
+        return source
+
+    cases = [case("a", "first"), case("b", "second")]
+    with pytest.raises(KeyboardInterrupt):
+        evaluation(tmp_path, killed)[0].run(cases)
+    run, host = evaluation(tmp_path)
+    assert all(outcome.done for outcome in run.run(cases))
+    assert [graph["2"]["inputs"]["text"] for graph in host.graphs] == ["second"]
+
+
+def test_a_failing_case_is_recorded_and_tried_again(tmp_path):
+    def fails(graph, source):
+        if graph["2"]["inputs"]["text"] == "too much":
+            raise PromptError("out of memory", "3", "KSampler")
+        return source
+
+    unreadable = Case("c", "w", "color", Task.COLOR, lambda: b"no picture")
+    cases = [case("a", "too much"), CaseError("row 7 is empty"), case("b"), unreadable]
+    outcomes = evaluation(tmp_path, fails)[0].run(cases)
+    assert [bool(outcome.error) for outcome in outcomes] == [True, True, False, True]
+    assert "Node 3 (KSampler): out of memory" in outcomes[0].error
+    retried = evaluation(tmp_path)[0].run(cases)
+    assert [bool(outcome.error) for outcome in retried] == [False, True, False, True]
+
+
+def test_a_lost_host_ends_the_run_with_its_reason(tmp_path):
+    def gone(graph, source):
+        raise ServerError("The host did not answer.")
+
+    with pytest.raises(ServerError):
+        evaluation(tmp_path, gone)[0].run([case()])
+
+
+class Chat:
+    name, vision = "a test", True
+
+    def __init__(self, reply):
+        self.reply = reply
+
+    def generate(self, messages, max_tokens=256):
+        if isinstance(self.reply, Exception):
+            raise self.reply
+        return self.reply
+
+
+def test_a_judge_that_fails_costs_its_marks_and_is_asked_again(tmp_path):
+    silent = ScoreJudge(Chat(ChatError("timeout", "no answer")))
+    (outcome,) = evaluation(tmp_path, judge=silent)[0].run([case()])
+    assert (outcome.fault, outcome.error) == ("no answer", "")
+    assert "ssim_source" in outcome.scores and "overall" not in outcome.scores
+    run, host = evaluation(tmp_path, judge=ScoreJudge(Chat('{"score": [4, 9], "reason": "so"}')))
+    (outcome,) = run.run([case()])
+    assert (outcome.scores["sc"], outcome.reason, host.graphs) == (4.0, "so", [])
+
+
+def test_cases_of_one_name_stay_apart(tmp_path):
+    outcomes = evaluation(tmp_path)[0].run([case("a", value=1), case("a", value=2)])
+    assert [outcome.name for outcome in outcomes] == ["a", "a (2)"]
+    assert outcomes[0].edit != outcomes[1].edit
+
+
+# --- scenes ------------------------------------------------------------------------------------------------------
+
+
+def test_scenes_are_scored_by_scenebench():
+    tasks = (Task.REMOVE, Task.TONE)
+    answers = {
+        made.instruction: scene_case(made).target()
+        for made in (make_case(seed, task, "heldout", 64) for task in tasks for seed in (3, 4))
+    }
+
+    def right_for_one_seed(graph, source):
+        words = graph["2"]["inputs"]["text"]
+        if words == make_case(4, Task.REMOVE, "heldout", 64).instruction:
+            raise PromptError("out of memory")
+        return answers[words] if graph["3"]["inputs"]["seed"] == 3 else source
+
+    host = Host(right_for_one_seed)
+    heard = []
+    found = run_scenes(host, GRAPH, 2, 3, tasks, 64, on_score=lambda case, score: heard.append(case.name))
+    assert heard == ["remove subject 3", "remove subject 4", "tone 3", "tone 4"]
+    assert found["tasks"]["remove"]["success"] == found["tasks"]["tone"]["success"] == 0.5
+    assert found["average"]["count"] == 4
+
+
+def test_an_edit_of_another_size_is_scored_at_the_scenes():
+    made = scene_case(make_case(3, Task.BACKGROUND, "heldout", 64))
+    larger = Image.fromarray(made.scene.target).resize((256, 256), Image.Resampling.NEAREST)
+    buffer = io.BytesIO()
+    larger.save(buffer, "PNG")
+    assert score_scene(made, buffer.getvalue(), exact).psnr_db > 30
+
+
+# --- the report --------------------------------------------------------------------------------------------------
+
+EVIL = '"><script>alert(1)</script><img src="http://evil.example/x.png" onerror=alert(1)>'
+
+
+class Tags(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+
+def evil_outcomes(folder):
+    judge = ScoreJudge(Chat(json.dumps({"score": [9, 9], "reason": EVIL})))
+    cases = [case(EVIL, EVIL, EVIL), CaseError(EVIL), case("plain", label="style", target=lambda: picture(100))]
+    return evaluation(folder, judge=judge)[0].run(cases)
+
+
+def test_the_page_runs_nothing_and_fetches_nothing(tmp_path):
+    outcomes = evil_outcomes(tmp_path)
+    text = page(outcomes, summary(outcomes), EVIL)
+    tags = Tags(text).found
+    assert {tag for tag, _ in tags}.isdisjoint({"script", "link", "iframe", "object", "base", "a", "form"})
+    for tag, attributes in tags:
+        assert not any(
+            name.startswith("on") or "http" in (value or "") for name, value in attributes.items() if name != "src"
+        )
+        if tag == "img":
+            assert (tmp_path / attributes["src"]).is_file()
+    assert "url(" not in text and "@import" not in text
+    assert text.count("&lt;script&gt;") >= 5, "title, label, name, instruction and reason are shown as they are"
+
+
+def test_pictures_stand_side_by_side(tmp_path):
+    outcomes = evil_outcomes(tmp_path)
+    sources = [
+        attributes["src"] for tag, attributes in Tags(page(outcomes, summary(outcomes), "t")).found if tag == "img"
+    ]
+    plain = outcomes[-1]
+    assert sources[-3:] == [plain.source, plain.edit, plain.target]
+
+
+def test_the_table_has_a_row_for_each_case_and_no_formulas(tmp_path):
+    outcomes = evaluation(tmp_path)[0].run([case("=1+1", "你好, world", value=3), case("b")])
+    first, second = csv.DictReader(io.StringIO(table(outcomes)))
+    assert (first["name"], first["instruction"], second["name"]) == ("'=1+1", "你好, world", "b")
+    assert float(first["l1_source"]) == 0
+
+
+def test_the_summary_averages_each_label_and_then_the_labels(tmp_path):
+    def shift(graph, source):
+        if graph["2"]["inputs"]["text"] == "fail":
+            raise PromptError("no")
+        return picture(int(graph["2"]["inputs"]["text"]))
+
+    given = [("a", "100", "color"), ("b", "151", "color"), ("c", "fail", "color"), ("d", "202", "style")]
+    outcomes = evaluation(tmp_path, shift)[0].run([case(name, words, label) for name, words, label in given])
+    found = summary(outcomes)
+    assert found["tasks"]["color"]["l1_source"] == pytest.approx(0.1)
+    assert (found["tasks"]["color"]["count"], found["tasks"]["color"]["failed"]) == (3, 1)
+    assert found["average"]["l1_source"] == pytest.approx((0.1 + 0.4) / 2)
+    assert (found["average"]["count"], found["average"]["failed"]) == (4, 1)
+
+
+def test_the_report_of_scenes_has_scenebenchs_own_summary(tmp_path):
+    scene = scene_case(make_case(3, Task.REMOVE, "heldout", 64))
+    outcomes = evaluation(tmp_path, lambda graph, source: scene.target())[0].run([scene])
+    write_report(outcomes, tmp_path, "scenes")
+    found = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert found["scenebench"]["tasks"]["remove"]["success"] == found["tasks"]["remove subject"]["success"] == 1
+    assert columns(outcomes)[0] == "success"
+    assert (tmp_path / "index.html").is_file() and (tmp_path / "results.csv").is_file()
+
+
+def test_nothing_but_failures_still_makes_a_report(tmp_path):
+    outcomes = evaluation(tmp_path)[0].run([CaseError("row 1 is empty")])
+    write_report(outcomes, tmp_path, "t")
+    assert "row 1 is empty" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+# --- the configuration -------------------------------------------------------------------------------------------
+
+LEAST = {"workflow": "w.json", "output": "out", "cases": {"limit": 1}}
+
+
+def test_a_saved_configuration_reads_back_equal(tmp_path):
+    given = {
+        **LEAST,
+        "places": {"image": ["5.image"], "output": "9"},
+        "judge": {"base_url": "http://x/v1", "model": "m"},
+    }
+    config = parse_settings(EvaluateConfig, given)
+    path = tmp_path / "evaluate.toml"
+    path.write_text(to_toml(config), encoding="utf-8")
+    assert load_config(path) == config
+    assert load_config(path, address="http://other", workflow=None).address == "http://other"
+    assert config.places.parsed() == Places(image=(("5", "image"),), output="9")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"output": ""}, "output is empty"),
+        ({"cases": {}}, "how many scenes"),
+        ({"cases": {"limit": 1, "labels": ["dance"]}}, "cases.labels: Task 'dance' is not known"),
+        ({"cases": {"kind": "gedit"}}, "cases.path is empty"),
+        ({"cases": {"kind": "other"}}, "one of scenes, folder, gedit"),
+        ({"places": {"image": ["5"]}}, "places: '5' names no place"),
+        ({"judge": {"base_url": "http://x", "folder": "y"}}, "one model judges"),
+        ({"timeout": 0.0}, "above 0"),
+        ({"metrics": {}}, "metrics is not known"),
+    ],
+)
+def test_faults_of_a_configuration_are_named(change, told):
+    with pytest.raises(ConfigError) as caught:
+        parse_settings(EvaluateConfig, {**LEAST, **change})
+    assert told in str(caught.value)
+
+
+def test_scores_depend_on_judge_and_encoders_alone():
+    one = parse_settings(EvaluateConfig, LEAST)
+    assert scoring_key(one) == scoring_key(parse_settings(EvaluateConfig, {**LEAST, "output": "elsewhere"}))
+    assert scoring_key(one) != scoring_key(parse_settings(EvaluateConfig, {**LEAST, "judge": {"folder": "qwen"}}))
+
+
+@pytest.mark.parametrize("text", ["no json", "[]", "{}", '{"a": 1}'])
+def test_a_file_that_is_no_workflow_is_refused(tmp_path, text):
+    from x2edit_core.errors import X2EditError
+
+    (tmp_path / "w.json").write_text(text)
+    with pytest.raises(X2EditError, match=r"w\.json"):
+        load_graph(tmp_path / "w.json", None)

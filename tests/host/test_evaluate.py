@@ -1,0 +1,103 @@
+"""Scenes through a shipped workflow in the real host, by the script itself: scored, written down, and resumed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from devkit.layout import REPO, WORKFLOWS
+from devkit.replace import with_demo_models
+from PIL import Image
+
+from x2edit_core.evaluate.editor import Editor, load_graph
+from x2edit_core.evaluate.places import PlaceError, Places
+
+STEPS = 2
+CONFIG = """
+workflow = "{workflow}"
+output = "{output}"
+address = "{address}"
+seed = 3
+
+[cases]
+kind = "scenes"
+labels = ["remove subject", "tone"]
+limit = 1
+size = 64
+"""
+
+
+@pytest.fixture(scope="module")
+def graph(server):
+    """The shipped workflow with the embedded models and few steps, as the host takes it."""
+    graph = with_demo_models(load_graph(WORKFLOWS / "x2edit_edit.json", server))
+    for node in graph.values():
+        if node["class_type"] == "KSampler":
+            node["inputs"]["steps"] = STEPS
+    return graph
+
+
+def evaluate(folder):
+    """One run of the script; returns what it printed."""
+    command = [sys.executable, "-m", "x2edit_core.evaluate", str(folder / "config.toml")]
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def files_of(folder):
+    return {path.name for path in folder.iterdir() if path.is_file()} if folder.exists() else set()
+
+
+def test_two_scenes_are_edited_scored_and_not_done_again(server, graph, tmp_path):
+    saved, output = tmp_path / "workflow.json", tmp_path / "out"
+    saved.write_text(json.dumps(graph), encoding="utf-8")
+    text = CONFIG.format(workflow=saved.as_posix(), output=output.as_posix(), address=server.url)
+    (tmp_path / "config.toml").write_text(text, encoding="utf-8")
+    before = [files_of(server.base / name) for name in ("input", "output")]
+    assert evaluate(tmp_path).count("  done") == 2
+    assert [files_of(server.base / name) for name in ("input", "output")] == before, (
+        "the person's folders stay as they were"
+    )
+
+    rows = list(csv.DictReader((output / "results.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["label"] for row in rows] == ["remove subject", "tone"]
+    assert all(row["error"] == "" and row["success"] in ("0.0", "1.0") for row in rows)
+    sizes = {Image.open(output / row["edit"]).size for row in rows}
+    assert sizes == {(64, 64)}
+    found = json.loads((output / "summary.json").read_text(encoding="utf-8"))
+    assert found["scenebench"]["average"]["count"] == 2
+    assert rows[0]["edit"] in (output / "index.html").read_text(encoding="utf-8")
+
+    pictures = {row["edit"]: (output / row["edit"]).read_bytes() for row in rows}
+    lines = (output / "results.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (output / "results.jsonl").write_text(lines[0] + lines[1][:20], encoding="utf-8")
+    said = evaluate(tmp_path)
+    assert (said.count("  kept"), said.count("  done")) == (1, 1), "a line that a kill cut off is made again"
+    assert {name: (output / name).read_bytes() for name in pictures} == pictures
+    assert evaluate(tmp_path).count("  kept") == 2
+
+
+@pytest.mark.parametrize("path", sorted(WORKFLOWS.glob("*.json")), ids=lambda path: path.stem)
+def test_shipped_workflows_say_where_a_case_goes_or_what_to_name(server, path):
+    """Those with several turns or results cannot know which one is meant."""
+    graph = load_graph(path, server)
+    if path.stem in ("icedit_multiturn", "icedit_training_free"):
+        with pytest.raises(PlaceError, match=r"places\."):
+            Editor(server, graph)
+        return
+    places = Editor(server, graph).places
+    assert len(places.image) == 1 and places.instruction and places.seed and places.output
+    has_task = any(node["class_type"] == "X2EditTask" for node in graph.values())
+    assert bool(places.task) == has_task
+
+
+def test_a_place_of_ones_own_picks_a_turn(server):
+    graph = load_graph(WORKFLOWS / "icedit_multiturn.json", server)
+    named = Places(instruction=(("8", "instruction"),), output="13")
+    assert Editor(server, graph, named).places.image == (("5", "image"),)
