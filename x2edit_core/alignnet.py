@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .errors import CheckpointError, name_some
+from .formats.files import save_pickled
 
 SEQUENCE_LENGTH = 512
 PAD_TOKEN = 151643
@@ -55,6 +56,7 @@ class AlignNet(nn.Module):
         super().__init__()
         self.states = states
         self.width = width
+        self.context_width, self.pooled_width = context_width, pooled_width
         self.conv = operations.Conv2d(states, 1, kernel_size=5, padding=2)
         self.mlp = _Head(width, context_width, pooled_width, operations)
 
@@ -82,6 +84,11 @@ def load_alignnet(path: str | Path, operations: Any = nn) -> AlignNet:
         raise CheckpointError(path.name, problems, _ADVICE)
     net.load_state_dict({key: value.float() for key, value in weights.items()}, assign=True)
     return net.eval().requires_grad_(False)
+
+
+def save_alignnet(net: AlignNet, path: Path) -> None:
+    """Write AlignNet as it is released: a pickled plain state dict; float32."""
+    save_pickled({key: value.detach().to("cpu", torch.float32) for key, value in net.state_dict().items()}, path)
 
 
 _ADVICE = (

@@ -18,6 +18,7 @@ from x2edit_core.alignnet import (
     prompt_text,
     reference_mask,
     reference_positions,
+    save_alignnet,
     with_triggers,
 )
 from x2edit_core.errors import CheckpointError
@@ -51,6 +52,13 @@ def test_every_layout_loads_the_same_weights(plain, tmp_path):
     for path in tmp_path.iterdir():
         for key, value in load_alignnet(path).state_dict().items():
             assert torch.equal(value, plain[key].float()), (path.name, key)
+
+
+def test_what_is_saved_is_laid_out_as_the_released_file(plain, tmp_path):
+    net = load_alignnet(GOLDEN / "diffusion_pytorch_model.bin")
+    save_alignnet(net, tmp_path / "released" / "diffusion_pytorch_model.bin")
+    saved = torch.load(tmp_path / "released" / "diffusion_pytorch_model.bin", weights_only=True)
+    assert list(saved) == list(plain) and all(torch.equal(saved[key], plain[key].float()) for key in plain)
 
 
 def test_sizes_follow_the_file(tmp_path):

@@ -1,10 +1,9 @@
-"""The host's MODEL, CLIP and VAE as training needs them: weights of our own, latents in model space, texts encoded once."""
+"""The host's MODEL, CLIP and VAE as training needs them: weights of our own, latents in model space."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,12 @@ from typing import Any
 import comfy.sd
 import torch
 from comfy import model_management
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..demo import BASES
 from ..demo.text import TextConfig
 from ..errors import X2EditError
-from ..formats.files import save_atomically
 from ..train.config import ModelConfig
-from ..train.embedded import EmbeddedText
 from ..train.streaming import BlockStream
 from .demo import DemoTextModel, demo_clip, load_demo_models
 from .models import require_flux
@@ -44,7 +40,8 @@ def load_models(config: ModelConfig) -> HostModels:
         options = {"dtype": torch.float8_e4m3fn} if config.weights == "fp8" else {}
         model = comfy.sd.load_diffusion_model(str(_existing(config.base)), options)
     if config.clip != ["demo"]:
-        clip = _clip([_existing(file) for file in config.clip])
+        kind = comfy.sd.CLIPType.QWEN_IMAGE if config.alignnet else comfy.sd.CLIPType.FLUX
+        clip = _clip([_existing(file) for file in config.clip], kind)
     if config.vae != "demo":
         vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(_existing(config.vae))))
     if clip is None or vae is None:
@@ -53,11 +50,11 @@ def load_models(config: ModelConfig) -> HostModels:
     return HostModels(model, clip, vae)
 
 
-def _clip(paths: list[Path]) -> Any:
+def _clip(paths: list[Path], kind: Any) -> Any:
     """The host's text encoders, or the embedded one if that is what the single file holds."""
     weights = comfy.utils.load_torch_file(str(paths[0])) if len(paths) == 1 else {}
     if "embedding.weight" not in weights:
-        return comfy.sd.load_clip([str(path) for path in paths], clip_type=comfy.sd.CLIPType.FLUX)
+        return comfy.sd.load_clip([str(path) for path in paths], clip_type=kind)
     widths = TextConfig.of(weights)
     clip = demo_clip(widths.context_width, widths.pooled_width)
     inner = clip.cond_stage_model
@@ -125,50 +122,6 @@ class HostPictures:
     def decode(self, latents: Tensor) -> Tensor:
         """Model-space latents [B, 16, h, w] → pictures float [B, H, W, 3] in 0…1."""
         return self._vae.decode(self._model.model.process_latent_out(latents)).cpu()
-
-
-class HostText:
-    """The host's CLIP on plain texts; each is encoded once and kept in a file, so that the encoder can be freed."""
-
-    def __init__(self, clip: Any, cache: Path, device: torch.device) -> None:
-        self._clip, self._device = clip, device
-        self._folder = cache / "text" / fingerprint(clip.cond_stage_model)
-
-    def prepare(self, texts: Iterable[str], poll: Callable[[int, int], None]) -> None:
-        """Encode what the cache lacks."""
-        missing = [text for text in sorted(set(texts)) if not self._file(text).exists()]
-        for number, text in enumerate(missing):
-            poll(number, len(missing))
-            self._encode(text)
-
-    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        found = [self._read(text) for text in texts]
-        length = max(context.shape[0] for context, _ in found)
-        context = torch.stack([nn.functional.pad(part, (0, 0, 0, length - len(part))) for part, _ in found])
-        return context.to(self._device), torch.stack([pooled for _, pooled in found]).to(self._device)
-
-    def _read(self, text: str) -> tuple[Tensor, Tensor]:
-        if not self._file(text).exists():
-            self._encode(text)
-        stored = load_file(self._file(text))
-        return stored["context"], stored["pooled"]
-
-    @torch.no_grad()
-    def _encode(self, text: str) -> None:
-        context, pooled = self._clip.encode_from_tokens(self._clip.tokenize(text), return_pooled=True)
-        parts = {"context": context[0].cpu(), "pooled": pooled[0].cpu()}
-        save_atomically(parts, self._file(text), {"text": text})
-
-    def _file(self, text: str) -> Path:
-        return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
-
-
-def text_of(clip: Any, cache: Path, device: torch.device) -> EmbeddedText | HostText:
-    """Texts through a CLIP: the embedded encoder runs on whole batches, others once per text."""
-    inner = clip.cond_stage_model
-    if isinstance(inner, DemoTextModel):
-        return EmbeddedText(copy.deepcopy(inner.encoder).to(device, torch.float32)).requires_grad_(False)
-    return HostText(clip, cache, device)
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..alignnet import load_alignnet, save_alignnet
 from ..checkpoint import load_adapter, save_adapter
 from ..errors import X2EditError
+from ..formats.released_x2edit import ALIGNNET_FILE
 from ..paths import plain_name
 from ..settings import parse_toml
 from ..train.checkpoints import claimed
@@ -26,7 +28,7 @@ from .folders import FOLDER
 from .host import comfy
 from .models import ManagedAdapter, load_managed
 from .training_models import HostModels
-from .training_setup import assemble
+from .training_setup import RELEASED, RESULT, assemble
 
 logger = logging.getLogger(__name__)
 SCENES = "scenes"
@@ -88,15 +90,17 @@ def train_in_graph(config: TrainConfig, models: HostModels, name: str) -> Traine
             result = trainer.run(on_step)
         finally:
             if trainer.step:
-                _publish(config.folder / "adapter.safetensors", target)
+                _publish(config.folder, target)
     assert result is not None, "a single process exports"
     return Trained(load_managed(target), target, picture_tensor(plot_of(config.folder)))
 
 
-def _publish(result: Path, target: Path) -> None:
-    """Put the run's result where the loader lists it."""
-    if result.exists():
-        save_adapter(load_adapter(result), target)
+def _publish(run: Path, target: Path) -> None:
+    """Put the run's results where the loaders list them: the adapter, and AlignNet if it was trained along."""
+    if (run / RESULT).exists():
+        save_adapter(load_adapter(run / RESULT), target)
+    if (run / RELEASED / ALIGNNET_FILE).exists():
+        save_alignnet(load_alignnet(run / RELEASED / ALIGNNET_FILE), target.with_name(f"{target.stem}_alignnet.bin"))
 
 
 def plot_of(folder: Path) -> Any:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..adapter import Adapter
+from ..alignnet import save_alignnet
 from ..checkpoint import RELEASED_FILE, save_adapter
 from ..demo import AUTOENCODER, without_fill
 from ..demo.text import TextConfig
@@ -18,6 +19,7 @@ from ..errors import X2EditError
 from ..formats import released_x2edit
 from ..formats.files import save_atomically, save_pickled
 from ..train.adapters import new_adapter, spec_for
+from ..train.aligned import AlignedText
 from ..train.batches import Batches, Ranks, generator
 from ..train.config import FluxConfig, TrainConfig
 from ..train.disk_data import DiskPool, disk_pools
@@ -30,10 +32,11 @@ from ..train.streaming import BlockStream
 from .host import comfy
 from .models import flux_shape
 from .training import PassSettings, TrainableFlux, flux_blocks
-from .training_models import HostModels, HostPictures, HostText, load_models, own_flux, streamed_flux, text_of
+from .training_models import HostModels, HostPictures, load_models, own_flux, streamed_flux
+from .training_text import StoredText, text_of
 
 logger = logging.getLogger(__name__)
-RESULT = "adapter.safetensors"
+RESULT, RELEASED = "adapter.safetensors", "released"
 BASE_RESULT, FILL_RESULT, TEXT_RESULT = "base.safetensors", "fill.safetensors", "text.safetensors"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Poll = Callable[[int, int], None]
@@ -105,8 +108,8 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
     pools = _pools(config, form_of(config.kind), pictures, poll)
     flux, keeper, stream = _frozen(models.model, dtype, config.model.weights == "offload")
     device = next(flux.parameters()).device
-    text = text_of(models.clip, config.cache, device)
-    if isinstance(text, HostText):
+    text = text_of(models.clip, config, flux, None if stream else keeper, device)
+    if isinstance(text, StoredText):
         text.prepare({words for pool in pools.values() for words in pool.words} | {""}, poll)
     spec = spec_for(config.kind, config.adapter, flux_shape(flux))
     adapter = new_adapter(spec, config.kind == "x2edit", config.seed).to(device)
@@ -114,16 +117,20 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
         adapter.to(torch.bfloat16)
     model = TrainableFlux(flux, adapter, _settings(config, dtype, autocast=False), stream)
     model.keeper = keeper
+    learnt = text.net if isinstance(text, AlignedText) else None
 
     def export(folder: Path, step: int) -> Path:
         del step
         save_adapter(adapter, folder / RESULT)
         if spec.kind == "x2edit" and spec.experts:
-            save_released(adapter, folder / "released")
+            save_released(adapter, folder / RELEASED)
+        if learnt:
+            save_alignnet(learnt, folder / RELEASED / released_x2edit.ALIGNNET_FILE)
         return folder / RESULT
 
     batches, blocks = Batches(pools, config, ranks), flux_blocks(flux)
-    return Parts(model, adapter, text, batches, export, ranks, dtype, decode=pictures.decode, blocks=blocks)
+    weights = nn.ModuleDict({"adapter": adapter, "alignnet": learnt}) if learnt else adapter
+    return Parts(model, weights, text, batches, export, ranks, dtype, decode=pictures.decode, blocks=blocks)
 
 
 def _frozen(patcher: Any, dtype: torch.dtype, offload: bool) -> tuple[Any, Any, BlockStream | None]:

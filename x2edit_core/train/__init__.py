@@ -2,6 +2,6 @@
 
 In the order of the data: `config` says what is trained, on what and how; `samples` are edits before and after encoding;
 `batches` decides which of them a step sees; `model` is what a step asks of a network, `streaming` brings a large one to
-the device block by block; `losses` judges its prediction; `optim` changes the weights,
+the device block by block, `aligned` reads texts as X2Edit does; `losses` judges its prediction; `optim` changes the weights,
 `parallel` shares them out; `loop` runs it all; `checkpoints` and `journal` keep what has been done.
 """

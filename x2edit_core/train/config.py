@@ -27,6 +27,8 @@ class ModelConfig:
     weights. `clip` lists text encoder files (CLIP-L and T5), or names one embedded encoder's file, or `demo` for the
     shipped one; `vae` is a file or `demo`. `weights` holds an adapter's base as it is, in 8 bits, or in host memory, from
     where block after block visits the device. `train_text` trains the embedded text encoder along with a base.
+    `alignnet` is a file of AlignNet, or `new` for random weights: texts then go through it and the Qwen2.5-VL that `clip`
+    names. `train_alignnet` trains it along with an adapter, the first stage of X2Edit's recipe.
     """
 
     base: str = ""
@@ -37,6 +39,8 @@ class ModelConfig:
     gradient_checkpointing: bool = False
     guidance: float = 1.0
     train_text: bool = False
+    alignnet: str = ""
+    train_alignnet: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,14 +193,9 @@ def _faults(config: TrainConfig) -> list[str]:
         )
     if not sum(config.data.mix.values()) > 0 or min(config.data.mix.values()) < 0:
         faults.append("data.mix needs shares that are not negative, at least one above zero")
-    if config.kind != "base" and not config.model.base:
-        faults.append(f"model.base is empty: kind {config.kind} adapts a FLUX that must be named")
+    faults += _model_faults(config)
     if config.shard != "none":
         faults += _sharding_faults(config)
-    if config.kind == "base" and config.model.weights != "default":
-        faults.append(
-            f"model.weights = {config.model.weights!r} is for a base that stays as it is; kind base trains it"
-        )
     if config.data.kind != "scenes" and not config.data.path:
         faults.append(f"data.path is empty: where does the {config.data.kind} data lie?")
     if config.data.kind != "scenes" and config.data.mix.get("picture"):
@@ -204,6 +203,19 @@ def _faults(config: TrainConfig) -> list[str]:
     if not 0.0 <= config.optim.ema < 1.0:
         faults.append(f"optim.ema = {config.optim.ema}: a value from 0 (off) to below 1 is needed")
     return faults
+
+
+def _model_faults(config: TrainConfig) -> list[str]:
+    model, trains_base = config.model, config.kind == "base"
+    found = {
+        f"model.base is empty: kind {config.kind} adapts a FLUX that must be named": not trains_base and not model.base,
+        f"model.weights = {model.weights!r} is for a base that stays as it is; kind base trains it": trains_base
+        and model.weights != "default",
+        "model.alignnet is for adapters; kind base has a text encoder of its own": trains_base and bool(model.alignnet),
+        "model.train_alignnet needs model.alignnet: a file of AlignNet, or new": model.train_alignnet
+        and not model.alignnet,
+    }
+    return [fault for fault, applies in found.items() if applies]
 
 
 def _sharding_faults(config: TrainConfig) -> list[str]:
