@@ -1,15 +1,13 @@
-"""The development tools themselves: installing once whatever happens, converting graphs, reading frames."""
+"""The development tools themselves: installing once whatever happens, and graphs with the embedded models."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,9 +16,6 @@ import pytest
 from devkit import bundle, host, layout, pins, share, testing
 from devkit.host import DevError, Host, find_host
 from devkit.replace import with_demo_models, with_picture
-
-from x2edit_core.workflow.graph import GraphError, to_api
-from x2edit_core.workflow.websocket import WebSocket, WebSocketClosed
 
 VERSION = "9.9.9"
 FILES = {"main.py": "", "comfy/__init__.py": "", "comfyui_version.py": f'__version__ = "{VERSION}"\n'}
@@ -240,55 +235,7 @@ def test_bundle_packs_the_host_without_its_page_and_unpacks_by_itself(tmp_path):
     assert "leaves out" in said
 
 
-# --- graphs ------------------------------------------------------------------------------------------------------
-
-INFO = {
-    "Make": {"input": {"required": {"size": ["INT", {"default": 8}]}}, "output": ["IMAGE"], "display_name": "Make"},
-    "Change": {"input": {"required": {"image": ["IMAGE", {}]}}, "output": ["IMAGE"], "display_name": "Change"},
-    "Text": {"input": {"required": {"text": ["STRING", {"dynamicPrompts": True}]}}, "output": [], "display_name": ""},
-}
-
-
-def node(identity, kind, *, link=None, values=(), mode=0):
-    inputs = [] if link is None else [{"name": "image", "type": "IMAGE", "link": link}]
-    return {"id": identity, "type": kind, "mode": mode, "inputs": inputs, "outputs": [], "widgets_values": list(values)}
-
-
-def test_unknown_node_is_named_unless_it_is_off():
-    with pytest.raises(GraphError, match=r"Node 7: .*'Nowhere'"):
-        to_api({"nodes": [node(7, "Nowhere")], "links": []}, INFO)
-    assert to_api({"nodes": [node(7, "Nowhere", mode=2)], "links": []}, INFO) == {}
-
-
-def test_broken_links_are_named():
-    with pytest.raises(GraphError, match="Node 2: input 'image' names the missing link 5"):
-        to_api({"nodes": [node(2, "Change", link=5)], "links": []}, INFO)
-    with pytest.raises(GraphError, match="Node 2: input 'image' comes from the missing node 1"):
-        to_api({"nodes": [node(2, "Change", link=5)], "links": [[5, 1, 0, 2, 0, "IMAGE"]]}, INFO)
-
-
-def test_circle_of_bypassed_nodes_is_an_error_instead_of_a_hang():
-    nodes = [node(1, "Change", link=2, mode=4), node(2, "Change", link=1, mode=4), node(3, "Change", link=3)]
-    links = [[1, 1, 0, 2, 0, "IMAGE"], [2, 2, 0, 1, 0, "IMAGE"], [3, 2, 0, 3, 0, "IMAGE"]]
-    with pytest.raises(GraphError, match="circle"):
-        to_api({"nodes": nodes, "links": links}, INFO)
-
-
-@pytest.mark.parametrize(
-    ("written", "sent"),
-    [
-        ("a // comment\nb", "a \nb"),
-        ("a /* two\nlines */ b", "a  b"),
-        ("a {red|blue} cat", "a red cat"),
-        ("{a {b|c}|d}", "a b"),
-        (r"\{kept\|so\}", "{kept|so}"),
-        ("plain", "plain"),
-    ],
-)
-def test_text_is_read_as_the_page_reads_it(written, sent):
-    prompt = to_api({"nodes": [node(1, "Text", values=[written])], "links": []}, INFO)
-    assert prompt["1"]["inputs"] == {"text": sent}
-
+# --- the embedded models in place of loaders ---------------------------------------------------------------------
 
 PROMPT = {
     "1": {"class_type": "UNETLoader", "inputs": {"unet_name": "flux1-fill-dev.safetensors"}},
@@ -323,87 +270,3 @@ def test_two_bases_stay_apart():
 
 def test_pictures_are_replaced():
     assert with_picture(PROMPT, "source.png")["7"]["inputs"] == {"image": "source.png"}
-
-
-# --- the WebSocket client ----------------------------------------------------------------------------------------
-
-
-def frame(opcode, payload, final=True):
-    head = bytes([(0x80 if final else 0) | opcode])
-    if len(payload) < 126:
-        return head + bytes([len(payload)]) + payload
-    if len(payload) < 1 << 16:
-        return head + b"\x7e" + len(payload).to_bytes(2, "big") + payload
-    return head + b"\x7f" + len(payload).to_bytes(8, "big") + payload
-
-
-@pytest.fixture
-def speak():
-    """Serve one connection with the given bytes after the handshake; what the client sent back is returned later."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    received: list[bytes] = []
-
-    def start(answer, status=b"101 Switching Protocols"):
-        def serve():
-            peer, _ = listener.accept()
-            with peer:
-                while not peer.recv(4096).endswith(b"\r\n\r\n"):
-                    pass
-                peer.sendall(b"HTTP/1.1 " + status + b"\r\nUpgrade: websocket\r\n\r\n" + answer)
-                peer.shutdown(socket.SHUT_WR)
-                while data := peer.recv(4096):
-                    received.append(data)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        return listener.getsockname()[1], thread
-
-    yield start, received
-    listener.close()
-
-
-def test_messages_of_every_length_and_kind_arrive_whole(speak):
-    start, _ = speak
-    long, longer = "x" * 300, "y" * 70_000
-    answer = (
-        frame(1, b"short")
-        + frame(1, long.encode())
-        + frame(1, b"in ", final=False)
-        + frame(9, b"ping between the parts")
-        + frame(0, "zwei Stücken".encode())
-        + frame(2, b"\x00\x01")
-        + frame(1, longer.encode())
-        + frame(8, b"")
-    )
-    port, _ = start(answer)
-    connection = WebSocket("127.0.0.1", port, "/ws")
-    assert list(connection.messages()) == ["short", long, "in zwei Stücken", b"\x00\x01", longer]
-    connection.close()
-
-
-def test_ping_is_answered_masked_with_its_own_payload(speak):
-    start, received = speak
-    port, thread = start(frame(9, b"are you there") + frame(8, b""))
-    connection = WebSocket("127.0.0.1", port, "/ws")
-    assert list(connection.messages()) == []
-    connection.close()
-    thread.join(10)
-    sent = b"".join(received)
-    assert sent[0] == 0x8A
-    assert sent[1] == 0x80 | len(b"are you there")
-    mask, body = sent[2:6], sent[6 : 6 + len(b"are you there")]
-    assert bytes(b ^ mask[i % 4] for i, b in enumerate(body)) == b"are you there"
-
-
-def test_cut_connection_ends_the_messages(speak):
-    start, _ = speak
-    port, _ = start(frame(1, b"whole") + b"\x81\x7e\x01")
-    connection = WebSocket("127.0.0.1", port, "/ws")
-    assert list(connection.messages()) == ["whole"]
-
-
-def test_refused_upgrade_is_an_error(speak):
-    start, _ = speak
-    port, _ = start(b"", status=b"404 Not Found")
-    with pytest.raises(WebSocketClosed, match="404"):
-        WebSocket("127.0.0.1", port, "/ws")
