@@ -13,11 +13,13 @@ import time
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from x2edit_core.chat import Chat, ChatError, Message
 from x2edit_core.chat.endpoint import EndpointChat, completions_url
 from x2edit_core.chat.transport import Limits
 from x2edit_core.errors import X2EditError
+from x2edit_core.judge import ChatJudge, pair_prompt
 
 from .chat_server import FakeServer, Handler, Reply, completion
 
@@ -97,6 +99,63 @@ def test_images_are_sent_within_the_limit(server):
         Image.open(io.BytesIO(base64.b64decode(part["image_url"]["url"].partition(",")[2]))).size for part in parts[:2]
     ]
     assert sizes == [(8, 16), (8, 8)]
+
+
+def test_a_request_carries_the_named_pictures_and_texts_and_nothing_else(server, monkeypatch):
+    """Byte by byte: no further field, picture, header, file name or text that a picture's file had in it."""
+    monkeypatch.setenv("X2EDIT_OTHER", KEY)
+    told = PngInfo()
+    told.add_text("prompt", "a private workflow")
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x010E] = "a private place"
+    Image.new("RGB", (8, 8), (9, 8, 7)).save(buffer, "PNG", pnginfo=told, exif=exif, icc_profile=b"a private profile")
+    dressed = Image.open(io.BytesIO(buffer.getvalue()))
+    assert b"private" in buffer.getvalue() and dressed.info
+    plain = torch.zeros(8, 8, 4)
+    plain[..., 3] = torch.rand(8, 8)
+    chat = EndpointChat(server.address, "tiny", vision=True, limits=QUICK)
+    chat.generate([Message("system", "Be brief."), Message("user", "What is it?", (dressed, plain))], max_tokens=5)
+    (asked,) = server.requests
+    (system, question) = asked.pop("messages")
+    assert asked == {
+        "model": "tiny", "temperature": 0, "seed": 0, "stream": False, "max_tokens": 5,
+        "chat_template_kwargs": {"enable_thinking": False},
+    }  # fmt: skip
+    assert system == {"role": "system", "content": "Be brief."}
+    assert question.keys() == {"role", "content"}
+    *pictures, words = question["content"]
+    assert words == {"type": "text", "text": "What is it?"}
+    files = []
+    for part in pictures:
+        assert part.keys() == {"type", "image_url"} and part["image_url"].keys() == {"url"}
+        head, _, data = part["image_url"]["url"].partition(",")
+        assert head == "data:image/png;base64"
+        files.append(base64.b64decode(data))
+    bare = [io.BytesIO(), io.BytesIO()]
+    for colour, target in zip([(9, 8, 7), (0, 0, 0)], bare, strict=True):
+        Image.new("RGB", (8, 8), colour).save(target, "PNG")
+    assert files == [target.getvalue() for target in bare], "pixels alone; not even transparency"
+    assert set(server.headers[0]) == {
+        "Accept", "Accept-Encoding", "Connection", "Content-Length", "Content-Type", "Host", "User-Agent",
+    }  # fmt: skip
+    assert KEY not in json.dumps(server.headers)
+
+
+def test_a_judgement_sends_two_edits_a_source_and_the_question(server):
+    """What leaves the machine for one comparison: three pictures of that comparison, no other candidate."""
+    chat = EndpointChat(server.address, "tiny", vision=True, limits=QUICK)
+    server.script = [Reply(completion("1"))]
+    source, a, b = (torch.full((8, 8, 3), shade) for shade in (0.0, 0.4, 0.8))
+    ChatJudge(chat, debias=True).compare(source, a, b, "make it red")
+    shades = []
+    for asked in server.requests:
+        (message,) = asked["messages"]
+        *pictures, words = message["content"]
+        assert words["text"] == pair_prompt("make it red")
+        data = [base64.b64decode(part["image_url"]["url"].partition(",")[2]) for part in pictures]
+        shades.append([Image.open(io.BytesIO(item)).getpixel((0, 0))[0] for item in data])
+    assert {tuple(row) for row in shades} == {(102, 204, 0), (204, 102, 0)}
 
 
 def test_a_blind_model_is_not_shown_images(server, chat):

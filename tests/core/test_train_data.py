@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 
 import numpy as np
@@ -114,6 +115,116 @@ def test_every_kind_is_recognised_and_read(tmp_path, kind):
     source, target = found[2].pictures()
     rows = 62 if kind == "magicbrush" else 64
     assert np.array_equal(source, picture(2)[:rows]) and np.array_equal(target, picture(12)[:rows])
+
+
+def broken_of(path):
+    """What is found at `path`, and what is said of the rest."""
+    told = []
+    found = list(sources.entries(sources.detect_kind(path), path, told.append))
+    return found, [str(error) for error in told]
+
+
+@pytest.fixture
+def secret(tmp_path):
+    """A picture beside the data, which no name in it may reach."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (tmp_path / "secret_source.png").write_bytes(png(picture(7)))
+    return data
+
+
+@pytest.mark.parametrize("name", ["../secret_source.png", "sub/../../secret_source.png", "ABSOLUTE"])
+def test_lines_that_name_pictures_elsewhere_are_skipped_and_told(secret, name):
+    write_folder(secret)
+    name = str(secret.parent / "secret_source.png") if name == "ABSOLUTE" else name
+    rows = [{"source": name, "target": "0_target.png", "instruction": "x"},
+            {"source": "0_source.png", "target": name, "instruction": "x"},
+            {"source": str(secret / "0_source.png"), "target": "./0_target.png", "instruction": "x"}]  # fmt: skip
+    (secret / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found, told = broken_of(secret / "data.jsonl")
+    assert len(found) == 1 and len(told) == 2
+    assert all("leads out of" in text for text in told)
+
+
+def test_links_that_lead_out_of_the_data_are_skipped_but_the_data_may_be_a_link(secret):
+    write_folder(secret)
+    try:
+        (secret / "4_source.png").symlink_to(secret.parent / "secret_source.png")
+        (secret.parent / "linked").symlink_to(secret, target_is_directory=True)
+    except OSError:
+        pytest.skip("this system makes no links for this user")
+    (secret / "4_target.png").write_bytes(png(picture(4)))
+    (secret / "4.txt").write_text("Remove the dog")
+    for path in (secret, secret.parent / "linked"):
+        found, told = broken_of(path)
+        assert len(found) == 3
+        assert any("leads out of" in text and "4_source" in text for text in told)
+
+
+def add(file, name, content=b"", kind=tarfile.REGTYPE, link=""):
+    member = tarfile.TarInfo(name)
+    member.size, member.type, member.linkname = len(content), kind, link
+    file.addfile(member, io.BytesIO(content))
+
+
+def test_names_and_links_in_a_tar_are_labels_and_are_never_followed(secret):
+    with tarfile.open(secret / "pairs.tar", "w") as file:
+        told = json.dumps({"instruction": "Remove the dog"}).encode()
+        for stem in ("../../up", "/absolute", "C:\\drive"):
+            add(file, f"{stem}.json", told)
+            add(file, f"{stem}.1.jpg", png(picture(1)))
+            add(file, f"{stem}.2.jpg", png(picture(2)))
+        add(file, "link.json", told)
+        add(file, "link.1.jpg", kind=tarfile.SYMTYPE, link="../secret_source.png")
+        add(file, "link.2.jpg", kind=tarfile.LNKTYPE, link="/etc/passwd")
+    before = sorted(secret.parent.rglob("*"))
+    found, told = broken_of(secret)
+    assert len(found) == 3 and all(np.array_equal(entry.pictures()[0], picture(1)) for entry in found)
+    assert len(told) == 1 and "link" in told[0] and "holds only json" in told[0]
+    assert sorted(secret.parent.rglob("*")) == before
+
+
+def test_a_compressed_tar_is_told_and_never_unpacked(secret):
+    with tarfile.open(secret / "pairs.tar", "w:gz") as file:
+        add(file, "1.json", bytes(1 << 20))
+    found, told = broken_of(secret)
+    assert found == [] and "no whole, uncompressed tar" in told[0]
+
+
+def test_a_tar_that_leads_round_in_a_circle_is_told(secret):
+    """A size below zero sends the reader back to the start of its own member."""
+    member = tarfile.TarInfo("1.json")
+    member.size = 0
+    block = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    block[124:136] = (-512).to_bytes(12, "big", signed=True)
+    block[148:156] = b"%06o\0 " % tarfile.calc_chksums(bytes(block))[0]
+    (secret / "pairs.tar").write_bytes(bytes(block) * 3 + bytes(1024))
+    found, told = broken_of(secret)
+    assert found == [] and "no whole, uncompressed tar" in told[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_in_the_place_of_a_picture_is_not_waited_for(secret):
+    write_folder(secret)
+    (secret / "0_target.png").unlink()
+    os.mkfifo(secret / "0_target.png")
+    found, told = broken_of(secret)
+    assert len(found) == 2 and any("0_target.png is no file" in text for text in told)
+
+
+def test_damaged_parquet_costs_its_group_and_not_the_rest(tmp_path):
+    path = write_parquet(tmp_path, "omniedit") / "part-0.parquet"
+    import pyarrow.parquet as parquet
+
+    place = parquet.ParquetFile(path).metadata.row_group(0)
+    column = next(place.column(i) for i in range(place.num_columns) if "prompt" in place.column(i).path_in_schema)
+    data = bytearray(path.read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    data[start : start + 24] = b"\xff" * 24
+    path.write_bytes(data)
+    found, told = broken_of(tmp_path)
+    assert [entry.name[-5:] for entry in found] == ["row 2"]
+    assert len(told) == 1 and "the rest of its group" in told[0]
 
 
 def pools(path, cache, encoder, **options):

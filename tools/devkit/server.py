@@ -62,7 +62,7 @@ class Server(Client):
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, timeout: float = 300.0) -> None:
+    def start(self, timeout: float = 600.0) -> None:
         """Start the child and return when it answers."""
         self.base.mkdir(parents=True, exist_ok=True)
         names = ["--disable-all-custom-nodes"]
@@ -91,6 +91,17 @@ class Server(Client):
         self._process = None
         if self._own_base:
             shutil.rmtree(self.base, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End the child without a chance to tidy up, as a power cut would; `start` brings it back on its base directory."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def wait(self) -> int:
         """Block until the child ends by itself."""

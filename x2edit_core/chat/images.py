@@ -19,7 +19,7 @@ JPEG_QUALITY = 92
 
 def to_pil(image: Any, longest_px: int) -> Image.Image:
     """RGB, with neither side longer than `longest_px`; takes a PIL image or a float tensor (H, W, C) in [0, 1]."""
-    picture = image.convert("RGB") if isinstance(image, Image.Image) else _tensor_to_pil(image)
+    picture = _pixels_alone(image) if isinstance(image, Image.Image) else _tensor_to_pil(image)
     scale = longest_px / max(picture.size)
     if scale >= 1:
         return picture
@@ -46,6 +46,11 @@ def _encode(picture: Image.Image, kind: str, **options: int) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def _pixels_alone(picture: Image.Image) -> Image.Image:
+    """Without what a file says beside its pixels: Pillow would send a colour profile along."""
+    return Image.fromarray(np.asarray(picture.convert("RGB")))
 
 
 def _tensor_to_pil(image: Any) -> Image.Image:
