@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import importlib
 import logging
@@ -20,6 +21,7 @@ import torch.distributed as dist
 from ..errors import X2EditError
 from ..settings import to_toml
 from .batches import Ranks
+from .checkpoints import claimed
 from .config import TrainConfig, load_config
 from .loop import StepReport, Stopped, Trainer
 
@@ -54,6 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(config: TrainConfig, minutes: float | None, prepare_only: bool) -> None:
     ranks, config = _join(config)
+    with contextlib.nullcontext() if ranks.rank else claimed(config.folder):
+        _train(config, ranks, minutes, prepare_only)
+
+
+def _train(config: TrainConfig, ranks: Ranks, minutes: float | None, prepare_only: bool) -> None:
     prepare_host(config.device)
     setup = importlib.import_module("..comfy_bridge.training_setup", __package__)
     try:
