@@ -35,6 +35,10 @@ def _runs_attention_patches() -> bool:
     return all("attn1_patch" in block.forward.__code__.co_consts for block in blocks)
 
 
+def _keeps_output_layers() -> bool:
+    return importlib.import_module("comfy.text_encoders.llama").Qwen3_8BConfig.lm_head
+
+
 CAPABILITIES = {
     "attention patches": Capability(
         _runs_attention_patches, "this host's FLUX runs no attn1_patch: ICEdit without an adapter is refused"
@@ -44,4 +48,7 @@ CAPABILITIES = {
         "this host's Qwen2.5-VL returns the parts of a picture out of order: showing it one is refused",
     ),
     "Qwen3-VL": Capability(lambda: _has("comfy.text_encoders.qwen3vl", "Qwen3VL"), "this host has no Qwen3-VL"),
+    "output layer": Capability(
+        _keeps_output_layers, "this host loads Qwen3-8B without its output layer: chatting with it is refused"
+    ),
 }

@@ -94,7 +94,12 @@ HOST_MODELS = {
 }
 
 
-HOST_KINDS = ["qwen3_8b", "qwen3_4b", pytest.param("qwen3vl_4b", marks=pytest.mark.needs("Qwen3-VL"))]
+needs_head = pytest.mark.needs("output layer")
+HOST_KINDS = [
+    pytest.param("qwen3_8b", marks=needs_head),
+    "qwen3_4b",
+    pytest.param("qwen3vl_4b", marks=pytest.mark.needs("Qwen3-VL")),
+]
 
 
 @pytest.fixture(scope="module", params=HOST_KINDS)
@@ -185,6 +190,7 @@ def test_host_running_out_of_memory_is_a_chat_error(pack, protocol, host, monkey
             ask()
 
 
+@needs_head
 @pytest.mark.parametrize("how", ["file", "zeros", "nan", "shape", "none"])
 def test_a_missing_output_layer_is_refused(pack, protocol, tmp_path, how):
     clip = host_clip("qwen3_8b", qwen3(tied=False))
@@ -202,11 +208,21 @@ def test_a_missing_output_layer_is_refused(pack, protocol, tmp_path, how):
     assert caught.value.fault == "missing"
 
 
+@needs_head
 def test_a_file_with_the_output_layer_is_accepted(pack, tmp_path):
     clip = host_clip("qwen3_8b", qwen3(tied=False))
     save_file({"lm_head.weight": torch.zeros(1)}, tmp_path / "whole.safetensors")
     clip.patcher.cached_patcher_init = (None, ([str(tmp_path / "whole.safetensors")], None))
     pack.run("X2EditChatFromCLIP", clip=clip)
+
+
+def test_a_host_that_drops_the_output_layer_is_told_apart(pack, protocol):
+    clip = host_clip("qwen3_8b", qwen3(tied=False))
+    model = clip.cond_stage_model.qwen3_8b.transformer.model
+    if hasattr(model, "lm_head"):
+        del model.lm_head
+    with pytest.raises(protocol.ChatError, match=r"without its output layer.*Update ComfyUI"):
+        pack.run("X2EditChatFromCLIP", clip=clip)
 
 
 def test_other_text_encoders_are_refused_with_advice(pack, protocol):

@@ -190,7 +190,7 @@ def test_blocks_that_drop_the_rows_axis_edit_the_same(edit, monkeypatch):
 
 def test_without_attention_patches_the_way_without_an_adapter_is_refused(pack, monkeypatch):
     layers = importlib.import_module("comfy.ldm.flux.layers")
-    monkeypatch.setattr(layers.SingleStreamBlock, "forward", lambda self, x, vec, pe: x)
+    monkeypatch.setattr(layers.SingleStreamBlock, "forward", lambda self, x, vec, modulation_dims: x)
     model, _, vae = pack.run("X2EditDemoModels", base="x2edit")
     with pytest.raises(pack.core("errors").HostError, match=r"attn1_patch in its (Double|Single)StreamBlock.*Update"):
         pack.run("ICEditInvert", model=model, vae=vae, image=torch.rand(1, 64, 64, 3), steps=2, width=64)

@@ -69,7 +69,8 @@ MATRIX: dict[str, Rows] = {
         "X2Edit's own text conditioning (Qwen2.5-VL)": ("encode::real_and_pad_rows_equal_the_reference",),
         "the same with a picture": ("encode::an_image_takes_its_grid_positions",),
         "early filter, bit for bit": ("filter::the_result_is_ksamplers_own_bit_for_bit",),
-        "judge and classifier: Qwen3 from CLIPLoader": ("chat::host_generates_the_likeliest_tokens[qwen3_4b]",),
+        "judge and classifier: Qwen3-4B from CLIPLoader": ("chat::host_generates_the_likeliest_tokens[qwen3_4b]",),
+        "judge and classifier: Qwen3-8B from CLIPLoader": ("chat::host_generates_the_likeliest_tokens[qwen3_8b]",),
         "judge and classifier: Qwen3-VL from CLIPLoader": ("chat::host_generates_the_likeliest_tokens[qwen3vl_4b]",),
         "judge and classifier: a transformers folder": ("chat_folder::folder_generates_the_likeliest_tokens",),
         "training in a graph and by script": (

@@ -121,6 +121,8 @@ class HostClipChat:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+_WITH_HEAD = ("Qwen3_8B",)
+"""The host's classes of models whose output layer is not their embeddings; older hosts answer with those all the same."""
 _ADVICE = (
     "Load a Qwen3 or Qwen3-VL language model with the core CLIPLoader, such as qwen_3_4b or qwen3_vl_4b, or use Chat "
     "From Folder or Chat From Endpoint."
@@ -144,6 +146,12 @@ def _check_model(model: Any, stage: Any) -> None:
 def _check_head(clip: Any, model: Any, name: str) -> None:
     """Some files hold a model without its output layer; the host then answers from memory it never filled."""
     head = getattr(model.model, "lm_head", None)
+    if head is None and type(model).__name__ in _WITH_HEAD:
+        raise ChatError(
+            "unsupported",
+            f"This ComfyUI loads {name} without its output layer, so that its text would be noise. Update ComfyUI, or use "
+            "a 4B model, which needs none.",
+        )
     if head is None:  # tied to the embeddings, or none by design
         return
     if _head_in_files(clip) is False or _is_blank(getattr(head, "weight", None), model.model.config):
