@@ -6,8 +6,10 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from x2edit_core.errors import X2EditError
 from x2edit_core.formats.files import replacing
 from x2edit_core.sites import FluxShape
 from x2edit_core.train.adapters import new_adapter, spec_for
-from x2edit_core.train.checkpoints import load_newest, save_state
+from x2edit_core.train.checkpoints import claimed, load_newest, save_state
 from x2edit_core.train.config import AdapterConfig
 from x2edit_core.train.journal import Table
 
@@ -134,6 +136,30 @@ def test_saving_and_reading_at_once_never_meets_a_half_file(tmp_path):
         assert any(whole)
         seen.add(whole.index(True))
     assert list(tmp_path.iterdir()) == [path]
+
+
+HOLD = """
+import sys, time
+sys.path.append(sys.argv[1])
+from pathlib import Path
+from x2edit_core.train.checkpoints import claimed
+with claimed(Path(sys.argv[2])):
+    print("claimed", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_run_is_one_processs_until_that_is_gone(tmp_path):
+    command = [sys.executable, "-c", HOLD, str(Path(__file__).parents[2]), str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout.readline().strip() == "claimed"
+            with pytest.raises(X2EditError, match="another training run"), claimed(tmp_path / "run"):
+                pass
+        finally:
+            other.kill()
+    with claimed(tmp_path / "run"):
+        pass
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only there files have a umask")

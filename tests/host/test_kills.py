@@ -109,13 +109,13 @@ def test_killed_in_the_filter_the_same_graph_gives_the_same_edit(mortal, judge):
 
 
 def test_a_judge_lost_on_the_way_costs_only_its_judgement(mortal, judge):
-    """The first comparison is answered; then nobody listens any more."""
+    """The first comparison is answered, once for log-probabilities and once in words; then nobody listens any more."""
 
     def last(asked):
         judge.socket.close()
         return Reply(cut=20)
 
-    judge.script = [Reply(completion("2, it is red")), last]
+    judge.script = [*[Reply(completion("2, it is red"))] * 2, last]
     result = mortal.run(filter_graph(judge.address, seeds=4))
     assert shown(result, "seed") == "8", "the best so far stays"
     assert "cannot be reached" in shown(result, "report") or "was cut" in shown(result, "report")
