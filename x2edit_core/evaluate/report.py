@@ -103,7 +103,7 @@ def _inert(text: str) -> str:
 
 _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 1200px; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: 1rem 0 2rem; }
+table { border-collapse: collapse; margin: 1rem 0 2rem; display: block; overflow-x: auto; }
 th, td { border-bottom: 1px solid #ddd; padding: .25rem .6rem; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 section { border-top: 1px solid #ddd; padding: 1rem 0; }
