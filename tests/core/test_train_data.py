@@ -161,6 +161,19 @@ def test_links_that_lead_out_of_the_data_are_skipped_but_the_data_may_be_a_link(
         assert any("leads out of" in text and "4_source" in text for text in told)
 
 
+def test_tars_may_be_links_as_download_tools_lay_them(secret):
+    blob = secret.parent / "blob"
+    blob.mkdir()
+    write_tar(blob)
+    for number, tar in enumerate(sorted(blob.glob("*.tar"))):
+        try:
+            (secret / f"{number}.tar").symlink_to(tar)
+        except OSError:
+            pytest.skip("this system makes no links for this user")
+    found, _ = broken_of(secret)
+    assert len(found) == 3 and all(entry.pictures() for entry in found)
+
+
 def add(file, name, content=b"", kind=tarfile.REGTYPE, link=""):
     member = tarfile.TarInfo(name)
     member.size, member.type, member.linkname = len(content), kind, link
