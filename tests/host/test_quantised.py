@@ -81,8 +81,9 @@ class PackedLinear(torch.nn.Module):
 
     def __init__(self, linear):
         super().__init__()
-        scale = linear.weight.float().abs().amax(1, keepdim=True) / 127
-        self.register_buffer("packed", (linear.weight.float() / scale).round().to(torch.int8))
+        weight = linear.weight.detach().float()
+        scale = weight.abs().amax(1, keepdim=True) / 127
+        self.register_buffer("packed", (weight / scale).round().to(torch.int8))
         self.register_buffer("scale", scale)
         self.bias = linear.bias
 
