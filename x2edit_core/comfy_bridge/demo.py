@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import comfy.model_management
-import comfy.model_patcher
-import comfy.ops
-import comfy.sd
-import comfy.sd1_clip
-import comfy.supported_models_base
-import comfy.taesd.taesd
-import comfy.utils
 import torch
 from torch import Tensor
 
@@ -19,12 +11,15 @@ from ..demo import AUTOENCODER, BASES
 from ..demo.autoencoder import CHANNELS, PATCH, Autoencoder
 from ..demo.text import LONGEST, PAD, TextConfig, TextEncoder, Token, initial_weights, pad, tokenize
 from ..errors import X2EditError
+from .host import comfy
+
+if TYPE_CHECKING:
+    from comfy.sd import CLIP, VAE
 
 TEXT_SEED = 20250901
-OPERATIONS = comfy.ops.disable_weight_init
 
 
-def load_demo_models(base: str) -> tuple[Any, comfy.sd.CLIP, comfy.sd.VAE]:
+def load_demo_models(base: str) -> tuple[Any, CLIP, VAE]:
     """MODEL, CLIP and VAE of the embedded family `base`, one of `BASES`; raises `X2EditError` for another name."""
     if base not in BASES:
         raise X2EditError(f"There is no embedded base {base!r}; expected one of: {', '.join(BASES)}.")
@@ -34,14 +29,14 @@ def load_demo_models(base: str) -> tuple[Any, comfy.sd.CLIP, comfy.sd.VAE]:
     return model, demo_clip(unet["context_in_dim"], unet["vec_in_dim"]), demo_vae()
 
 
-def demo_vae() -> comfy.sd.VAE:
+def demo_vae() -> VAE:
     """The embedded autoencoder as the host's VAE.
 
     The host's constructor knows no such layout. It is given the smallest one it does know with the same latent
     shape, so that every attribute this host version expects is set, and then the network is exchanged.
     """
     vae = comfy.sd.VAE(sd=comfy.taesd.taesd.TAESD(latent_channels=CHANNELS).state_dict())
-    network = Autoencoder(OPERATIONS).eval().requires_grad_(False)
+    network = Autoencoder(comfy.ops.disable_weight_init).eval().requires_grad_(False)
     patcher = comfy.model_patcher.CoreModelPatcher(
         network, load_device=vae.device, offload_device=comfy.model_management.vae_offload_device()
     )
@@ -60,7 +55,7 @@ def _memory(batch: int, pixels: int, dtype: torch.dtype) -> float:
     return 16 * batch * pixels * comfy.model_management.dtype_size(dtype)
 
 
-def demo_clip(context_width: int, pooled_width: int) -> comfy.sd.CLIP:
+def demo_clip(context_width: int, pooled_width: int) -> CLIP:
     """The embedded text encoder as the host's CLIP, with outputs of the widths a FLUX model wants."""
     config = TextConfig(context_width, pooled_width)
     weights = initial_weights(config, TEXT_SEED)
@@ -105,7 +100,7 @@ class DemoTokenizer:
         return {}
 
 
-class DemoTextModel(torch.nn.Module, comfy.sd1_clip.ClipTokenWeightEncoder):
+class DemoTextModel(torch.nn.Module):
     """`TextEncoder` with the methods the host's CLIP calls; prompt weights are the host's own arithmetic."""
 
     def __init__(
@@ -119,7 +114,12 @@ class DemoTextModel(torch.nn.Module, comfy.sd1_clip.ClipTokenWeightEncoder):
         super().__init__()
         self.dtypes = {dtype}
         self.execution_device: torch.device | str = device
-        self.encoder = TextEncoder(config, OPERATIONS).to(device=device, dtype=dtype).eval().requires_grad_(False)
+        self.encoder = (
+            TextEncoder(config, comfy.ops.disable_weight_init)
+            .to(device=device, dtype=dtype)
+            .eval()
+            .requires_grad_(False)
+        )
 
     def set_clip_options(self, options: dict[str, Any]) -> None:
         self.execution_device = options.get("execution_device") or self.execution_device
@@ -135,9 +135,10 @@ class DemoTextModel(torch.nn.Module, comfy.sd1_clip.ClipTokenWeightEncoder):
 
     def encode_token_weights(self, token_weight_pairs: dict[str, list[list[tuple[Any, ...]]]]) -> tuple[Tensor, ...]:
         """Context from `t5xxl`, pooled from `l`, as FLUX takes them."""
-        context, pooled = super().encode_token_weights(token_weight_pairs["t5xxl"])
+        encode = comfy.sd1_clip.ClipTokenWeightEncoder.encode_token_weights
+        context, pooled = encode(self, token_weight_pairs["t5xxl"])
         if token_weight_pairs["l"] != token_weight_pairs["t5xxl"]:
-            pooled = super().encode_token_weights(token_weight_pairs["l"])[1]
+            pooled = encode(self, token_weight_pairs["l"])[1]
         return context, pooled
 
     def encode(self, tokens: list[list[Token]]) -> tuple[Tensor, Tensor]:

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import comfy.sd
 import torch
-from comfy import model_management
 from torch import Tensor, nn
 
 from ..demo import BASES
@@ -19,6 +17,7 @@ from ..errors import X2EditError
 from ..train.config import ModelConfig
 from ..train.streaming import BlockStream
 from .demo import DemoTextModel, demo_clip, load_demo_models
+from .host import comfy, fresh_copy
 from .models import require_flux
 from .training import flux_blocks
 
@@ -82,10 +81,10 @@ def own_flux(patcher: Any, dtype: torch.dtype, load: bool = True) -> tuple[Any, 
     require_flux(patcher)
     frozen_in_graph = any(parameter.is_inference() for parameter in patcher.model.parameters())
     if frozen_in_graph and patcher.cached_patcher_init is not None:
-        patcher = patcher.clone(force_deepcopy=True)
+        patcher = fresh_copy(patcher)
         frozen_in_graph = False
     if load:
-        model_management.load_models_gpu([patcher], force_full_load=True)
+        comfy.model_management.load_models_gpu([patcher], force_full_load=True)
     flux = require_flux(patcher)
     parameters = list(flux.parameters())
     plain = all(parameter.dtype in (torch.float32, torch.float16, torch.bfloat16) for parameter in parameters)
@@ -98,7 +97,7 @@ def own_flux(patcher: Any, dtype: torch.dtype, load: bool = True) -> tuple[Any, 
 def streamed_flux(patcher: Any, dtype: torch.dtype) -> tuple[Any, BlockStream]:
     """The frozen FLUX inside a MODEL, its blocks in host memory and the rest on the device."""
     flux, _ = own_flux(patcher, dtype, load=False)
-    device = model_management.get_torch_device()
+    device = comfy.model_management.get_torch_device()
     stream = BlockStream(flux_blocks(flux), device)
     for name, part in flux.named_children():
         if name not in ("double_blocks", "single_blocks"):
