@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 from PIL import Image
 
@@ -16,6 +17,9 @@ def opened(data: bytes) -> Image.Image:
     """The whole picture in a file's bytes; raises `X2EditError` for what is none, damaged, or larger than Pillow allows."""
     try:
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        # Pillow only warns up to twice its limit; a few bytes can ask for gigabytes there.
+        if picture.width * picture.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+            raise X2EditError(f"{picture.width} × {picture.height} pixels are more than {Image.MAX_IMAGE_PIXELS}")
         picture.load()
         return picture
     except Exception as error:  # Pillow raises nearly anything on damaged data

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from x2edit_core.errors import X2EditError
+from x2edit_core.picture_files import opened
 
 GUARD = Guard()
 FEW, MANY = 40, 2000
@@ -144,6 +145,14 @@ DEEP = 100_000
 )  # fmt: skip
 def test_found_before(tmp_path, name, data):
     check(READERS[name], data, tmp_path, GUARD)
+
+
+def test_a_picture_of_gigabytes_in_a_few_bytes_is_refused():
+    """Found by the fuzzer: a GIF of 45 bytes that took eight seconds and 2.6 GB."""
+    head = b"GIF89a" + (2).to_bytes(2, "little") + (2568).to_bytes(2, "little") + b"\0\0\0"
+    frame = b"," + bytes(4) + (65535).to_bytes(2, "little") + (2568).to_bytes(2, "little") + b"\0\x02\x01\x04\0;"
+    with pytest.raises(X2EditError, match="pixels are more than"):
+        opened(head + frame)
 
 
 def test_a_half_written_row_is_left_out(tmp_path):
