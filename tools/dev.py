@@ -83,7 +83,12 @@ def _bench(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     return run_evaluation(
-        find_host(args.host), args.config, args.workflow, device=args.device, demo_models=args.demo_models, base=args.base
+        find_host(args.host),
+        args.config,
+        args.workflow,
+        device=args.device,
+        demo_models=args.demo_models,
+        base=args.base,
     )
 
 

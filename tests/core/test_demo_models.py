@@ -11,8 +11,20 @@ from x2edit_core.demo.scenes import make_picture
 
 
 def test_every_embedded_file_is_there():
-    assert all(path.is_file() for path in demo.BASES.values())
-    assert all(any(folder.glob("*.safetensors")) for folder in demo.EMBEDDED.values())
+    assert all(path.is_file() for path in (demo.FLUX, demo.TEXT, demo.AUTOENCODER, *demo.EMBEDDED.values()))
+
+
+def test_the_embedded_models_stay_small():
+    sizes = [path.stat().st_size for path in demo.WEIGHTS.rglob("*") if path.is_file()]
+    assert sum(sizes) <= 28e6
+
+
+def test_the_plain_base_is_the_fill_base_without_its_further_inputs():
+    weights = load_file(demo.FLUX)
+    plain = demo.without_fill(weights)
+    assert plain["img_in.weight"].shape[1] == 64 < weights["img_in.weight"].shape[1] == 384
+    assert torch.equal(plain["img_in.weight"], weights["img_in.weight"][:, :64])
+    assert all(plain[name] is weights[name] for name in weights if name != "img_in.weight")
 
 
 def untrained():

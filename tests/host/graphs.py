@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,32 @@ import torch
 from safetensors.torch import load_file
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+GOLDEN_FLUX = GOLDEN / "x2edit" / "flux_base_diffusers.safetensors"
+GOLDEN_FILL = GOLDEN / "icedit_moe" / "flux_fill_base_diffusers.safetensors"
+GOLDEN_MOE = GOLDEN / "icedit_moe" / "pytorch_lora_weights.safetensors"
+"""Random models whose outputs the research code recorded beside them."""
+
+
+def golden_adapter(pack: Any) -> Any:
+    """The golden X2Edit adapter through the loader node, from a folder with the released files."""
+    import folder_paths
+
+    folder = pack.base / "models" / "x2edit" / "golden"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("lora.safetensors", "task_embeddings.bin"):
+        shutil.copyfile(GOLDEN / "x2edit" / name, folder / name)
+    folder_paths.filename_list_cache.pop("x2edit", None)
+    return pack.run("X2EditAdapterLoader", adapter_name="golden")[0]
+
+
+def golden_models(pack: Any, base: str = "x2edit") -> tuple[Any, Any, Any]:
+    """The golden FLUX (or FLUX Fill) through the loader node, with the embedded text encoder and autoencoder."""
+    import folder_paths
+
+    file = GOLDEN_FILL if base == "fill" else GOLDEN_FLUX
+    folder_paths.add_model_folder_path("diffusion_models", str(file.parent))
+    (model,) = pack.run("UNETLoader", unet_name=file.name, weight_dtype="default")
+    return (model, *pack.run("X2EditDemoModels", base=base)[1:])
 
 
 def golden_cases(name: str) -> list[dict[str, Any]]:

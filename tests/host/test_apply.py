@@ -7,19 +7,19 @@ import comfy.samplers
 import pytest
 import torch
 
-from .graphs import assert_untouched, conditioning, golden_cases, state, velocity
+from .graphs import assert_untouched, conditioning, golden_adapter, golden_cases, golden_models, state, velocity
 
 CASE = golden_cases("x2edit")[0]["tensors"]
 
 
 @pytest.fixture(scope="module")
 def base(pack):
-    return pack.run("X2EditDemoModels", base="x2edit")[0]
+    return golden_models(pack)[0]
 
 
 @pytest.fixture(scope="module")
 def adapter(pack):
-    return pack.run("X2EditAdapterLoader", adapter_name="embedded: x2edit")[0]
+    return golden_adapter(pack)
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_both_halves_of_guidance_use_their_rows_task(pack, base, adapter):
 
 
 def test_a_flux_of_another_size_is_refused_with_both_sizes(pack, base, adapter):
-    (fill, *_) = pack.run("X2EditDemoModels", base="fill")
+    (fill, *_) = golden_models(pack, "fill")
     other = adapter.adapter
     shape = pack.core("sites").FluxShape
     mismatched = type(other)(

@@ -127,3 +127,14 @@ def test_clip_return_forms_agree(clip):
 def test_clip_word_ids_number_the_words_and_not_the_padding(clip):
     (section,) = clip.tokenize("red circle", return_word_ids=True)["l"]
     assert [word for *_, word in section][:4] == [1, 2, 0, 0]
+
+
+def test_guidance_does_nothing_and_sigmas_are_those_of_dev(pack, models):
+    model, clip, _ = models
+    assert model.get_model_object("model_sampling").shift == 1.15
+    flux = model.get_model_object("diffusion_model")
+    context, pooled = clip.encode_from_tokens(clip.tokenize("a red circle"), return_pooled=True)
+    x = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        passes = [flux(x, torch.ones(1), context, pooled, torch.tensor([scale])) for scale in (1.0, 30.0)]
+    assert torch.equal(*passes)

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from .graphs import conditioning, golden_cases
+from .graphs import conditioning, golden_adapter, golden_cases, golden_models
 
 CASE = golden_cases("x2edit")[0]["tensors"]
 STEPS = 7
@@ -34,12 +34,12 @@ class Liking:
 @pytest.fixture(scope="module")
 def models(pack):
     Liking.verdict = pack.core("judge").Verdict
-    return pack.run("X2EditDemoModels", base="x2edit")
+    return golden_models(pack)
 
 
 @pytest.fixture(scope="module")
 def applied(pack, models):
-    (adapter,) = pack.run("X2EditAdapterLoader", adapter_name="embedded: x2edit")
+    adapter = golden_adapter(pack)
     (task,) = pack.run("X2EditTask", task="style")
     return pack.run("X2EditApply", model=models[0], adapter=adapter, task=task)[0]
 
@@ -168,7 +168,7 @@ def test_a_batch_of_candidates_is_close_and_says_so(pack, graph, calls):
 
 def test_works_without_an_adapter_and_with_another_model(pack, models, graph):
     """The bare base, and the Fill base with its inpainting conditioning."""
-    for model in (models[0], pack.run("X2EditDemoModels", base="fill")[0]):
+    for model in (models[0], golden_models(pack, "fill")[0]):
         extra = {"concat_latent_image": torch.rand(1, 16, 8, 8), "concat_mask": torch.ones(1, 1, 64, 64)}
         text = [[graph["positive"][0][0], {**conditioning(CASE["context"], CASE["pooled"])[0][1], **extra}]]
         inputs = {**graph, "model": model, "positive": text, "negative": text}

@@ -9,13 +9,16 @@ from pathlib import Path
 import folder_paths
 import pytest
 
+from .graphs import GOLDEN
+
 
 @pytest.fixture
 def adapters(pack, tmp_path, monkeypatch):
     """models/x2edit with a released folder, a single file and things that are no adapters."""
-    released = pack.core("demo").EMBEDDED["embedded: x2edit"]
-    shutil.copytree(released, tmp_path / "Édition one")
-    managed = pack.core("comfy_bridge.models").load_managed(released)
+    (tmp_path / "Édition one").mkdir()
+    for name in ("lora.safetensors", "task_embeddings.bin"):
+        shutil.copyfile(GOLDEN / "x2edit" / name, tmp_path / "Édition one" / name)
+    managed = pack.core("comfy_bridge.models").load_managed(tmp_path / "Édition one")
     pack.core("checkpoint").save_adapter(managed.adapter, tmp_path / "sub" / "own.safetensors")
     (tmp_path / "notes.txt").write_text("no adapter")
     paths, extensions = folder_paths.folder_names_and_paths["x2edit"]

@@ -6,7 +6,7 @@ import folder_paths
 import pytest
 import torch
 
-from .graphs import conditioning, golden_cases, relative_error, velocity
+from .graphs import GOLDEN_FLUX, conditioning, golden_adapter, golden_cases, relative_error, velocity
 
 CASES = golden_cases("x2edit")
 TASK_NAMES = {0: "other", 1: "remove subject", 3: "style", 15: "subject"}
@@ -15,16 +15,15 @@ TASK_NAMES = {0: "other", 1: "remove subject", 3: "style", 15: "subject"}
 @pytest.fixture(scope="module")
 def base(pack):
     """The golden FLUX through the standard loader node, which recognises diffusers names."""
-    source = pack.core("demo").BASES["x2edit"]
-    folder_paths.add_model_folder_path("diffusion_models", str(source.parent))
-    (model,) = pack.run("UNETLoader", unet_name=source.name, weight_dtype="default")
+    folder_paths.add_model_folder_path("diffusion_models", str(GOLDEN_FLUX.parent))
+    (model,) = pack.run("UNETLoader", unet_name=GOLDEN_FLUX.name, weight_dtype="default")
     return model
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"task{case['task']}-offset{case['offset']}")
 def test_x2edit_matches_the_research_code(pack, base, case):
     tensors = case["tensors"]
-    (adapter,) = pack.run("X2EditAdapterLoader", adapter_name="embedded: x2edit")
+    adapter = golden_adapter(pack)
     tasks = [pack.run("X2EditTask", task=TASK_NAMES[task])[0] for task in case["task"]]
     (batch,) = pack.run("X2EditTaskBatch", **{f"tasks.task{index}": task for index, task in enumerate(tasks)})
     (model,) = pack.run("X2EditApply", model=base, adapter=adapter, task=batch, reference_offset=case["offset"])
@@ -40,7 +39,7 @@ def test_x2edit_matches_the_research_code(pack, base, case):
 def test_automatic_offset_is_the_trained_one_for_small_targets(pack, base):
     case = CASES[0]
     tensors = case["tensors"]
-    (adapter,) = pack.run("X2EditAdapterLoader", adapter_name="embedded: x2edit")
+    adapter = golden_adapter(pack)
     positive = conditioning(tensors["context"], tensors["pooled"], case["guidance"])
     positive = pack.core("comfy_bridge.pictures").add_reference(positive, base.model.process_latent_out(tensors["ref"]))
     (task,) = pack.run("X2EditTask", task="style")

@@ -12,7 +12,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from .graphs import conditioning, golden_cases, relative_error, state, velocity
+from .graphs import (
+    GOLDEN,
+    GOLDEN_FILL,
+    GOLDEN_FLUX,
+    GOLDEN_MOE,
+    conditioning,
+    golden_cases,
+    relative_error,
+    state,
+    velocity,
+)
 
 CASES = golden_cases("icedit_moe")
 CASE = CASES[1]
@@ -26,25 +36,24 @@ def load(path, **options):
 
 @pytest.fixture(scope="module")
 def text_to_image(pack):
-    return load(pack.core("demo").GOLDEN / "x2edit" / "flux_base_diffusers.safetensors")
+    return load(GOLDEN_FLUX)
 
 
 @pytest.fixture(scope="module")
 def x2edit_adapter(pack):
-    return pack.core("comfy_bridge.models").load_managed(pack.core("demo").GOLDEN / "x2edit")
+    return pack.core("comfy_bridge.models").load_managed(GOLDEN / "x2edit")
 
 
 @pytest.fixture(scope="module")
 def golden_base(pack):
     """The golden FLUX Fill through the standard loader node, which recognises diffusers names."""
-    folder = pack.core("demo").GOLDEN / "icedit_moe"
-    folder_paths.add_model_folder_path("diffusion_models", str(folder))
-    return pack.run("UNETLoader", unet_name="flux_fill_base_diffusers.safetensors", weight_dtype="default")[0]
+    folder_paths.add_model_folder_path("diffusion_models", str(GOLDEN_FILL.parent))
+    return pack.run("UNETLoader", unet_name=GOLDEN_FILL.name, weight_dtype="default")[0]
 
 
 @pytest.fixture(scope="module")
 def adapter_file(pack):
-    return pack.core("demo").GOLDEN / "icedit_moe" / "pytorch_lora_weights.safetensors"
+    return GOLDEN_MOE
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +107,7 @@ def test_routed_adapter_matches_the_research_code(pack, golden_base, adapter, ca
 def test_embedded_entry_fits_the_embedded_base(pack):
     (adapter,) = pack.run("X2EditAdapterLoader", adapter_name="embedded: icedit")
     assert adapter.adapter.spec.kind == "icedit_moe"
-    model = load(pack.core("demo").BASES["fill"])
+    model = pack.run("X2EditDemoModels", base="fill")[0]
     pack.core("comfy_bridge.models").require_base(model, adapter.adapter)
 
 
@@ -276,7 +285,7 @@ def test_both_halves_of_guidance_are_routed(pack, golden_base, adapter):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn])
 def test_low_precision_bases(pack, golden_base, adapter, dtype):
     """The patched quantised base stays as close to the exact result as the quantised base alone does to its own."""
-    low = load(pack.core("demo").GOLDEN / "icedit_moe" / "flux_fill_base_diffusers.safetensors", dtype=dtype)
+    low = load(GOLDEN_FILL, dtype=dtype)
     assert low.model.diffusion_model.double_blocks[0].img_attn.qkv.weight.dtype == dtype
     low.set_model_compute_dtype(torch.bfloat16)
     rounding = relative_error(run(low), run(golden_base))
@@ -289,7 +298,7 @@ def test_low_precision_bases(pack, golden_base, adapter, dtype):
 
 def test_layers_without_weights_take_the_plain_parts_by_scope(pack, golden_base, adapter):
     """As some quantised loaders leave them: a Python forward of their own and nothing that a patch could change."""
-    bare = load(pack.core("demo").GOLDEN / "icedit_moe" / "flux_fill_base_diffusers.safetensors")
+    bare = load(GOLDEN_FILL)
     expected = run(apply(pack, golden_base, adapter))
     for block in bare.model.diffusion_model.single_blocks:
         block.linear1 = Closed(block.linear1)

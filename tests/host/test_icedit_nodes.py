@@ -70,7 +70,7 @@ class FluxText:
     def encode_from_tokens_scheduled(self, tokens, unprojected=False, add_dict=None):
         self.seen.append(tokens)
         return [
-            [torch.randn(1, len(tokens["t5xxl"][0]), 96), {"pooled_output": torch.randn(1, 48), **(add_dict or {})}]
+            [torch.randn(1, len(tokens["t5xxl"][0]), 192), {"pooled_output": torch.randn(1, 192), **(add_dict or {})}]
         ]
 
 
@@ -256,7 +256,7 @@ def test_fill_without_an_adapter_is_the_training_free_form(pack, models):
 def test_another_nodes_layout_is_refused(pack, models):
     from .graphs import conditioning
 
-    text = conditioning(torch.randn(1, 4, 96), torch.randn(1, 48))
+    text = conditioning(torch.randn(1, 4, 192), torch.randn(1, 192))
     _, _, layout = pack.run(
         "X2EditReference", conditioning=text, vae=models[2], image=torch.rand(1, 64, 64, 3), size="keep"
     )

@@ -9,7 +9,7 @@ import comfy.model_management as memory
 import pytest
 import torch
 
-from .graphs import conditioning, golden_cases, velocity
+from .graphs import conditioning, golden_adapter, golden_cases, golden_models, velocity
 
 CASE = golden_cases("x2edit")[0]["tensors"]
 
@@ -17,8 +17,8 @@ CASE = golden_cases("x2edit")[0]["tensors"]
 @pytest.fixture
 def graph(pack):
     """Model with adapter, its conditioning, and the adapter itself; all owned by the test."""
-    (base, *_) = pack.run("X2EditDemoModels", base="x2edit")
-    (adapter,) = pack.run("X2EditAdapterLoader", adapter_name="embedded: x2edit")
+    (base, *_) = golden_models(pack)
+    adapter = golden_adapter(pack)
     (task,) = pack.run("X2EditTask", task="style")
     (model,) = pack.run("X2EditApply", model=base, adapter=adapter, task=task)
     positive = conditioning(CASE["context"], CASE["pooled"])
@@ -53,8 +53,8 @@ def test_dropping_the_graph_frees_the_adapter(pack, graph):
     velocity(model, positive, CASE["noise"], 0.7)
     memory.unload_all_models()
     alive = weakref.ref(adapter.adapter)
-    (base, *_) = pack.run("X2EditDemoModels", base="x2edit")
-    (adapter,) = pack.run("X2EditAdapterLoader", adapter_name="embedded: x2edit")
+    (base, *_) = golden_models(pack)
+    adapter = golden_adapter(pack)
     (model,) = pack.run("X2EditApply", model=base, adapter=adapter)
     again = weakref.ref(adapter.adapter)
     velocity(model, positive, CASE["noise"], 0.7)

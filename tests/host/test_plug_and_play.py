@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from .graphs import conditioning, golden_cases, relative_error, state, velocity
+from .graphs import GOLDEN_FLUX, conditioning, golden_adapter, golden_cases, relative_error, state, velocity
 
 CASE = golden_cases("x2edit")[0]["tensors"]
 GUIDANCE = "time_text_embed.guidance_embedder."
@@ -53,7 +53,7 @@ def load(tensors):
 
 @pytest.fixture(scope="module")
 def weights(pack):
-    return load_file(pack.core("demo").BASES["x2edit"])
+    return load_file(GOLDEN_FLUX)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def _named(path, form):
 
 
 def apply(pack, model, strength=1.0):
-    (adapter,) = pack.run("X2EditAdapterLoader", adapter_name="embedded: x2edit")
+    adapter = golden_adapter(pack)
     (task,) = pack.run("X2EditTask", task="style")
     return pack.run("X2EditApply", model=model, adapter=adapter, task=task, strength=strength)[0]
 
@@ -184,7 +184,7 @@ def test_samplers_and_schedulers(pack, bases, sampler, scheduler):
 def test_a_part_of_sampling_means_the_same_on_either_base(pack, bases, name):
     """The two kinds of bases spread their sigmas differently; the adapter's share follows the one it is on."""
     base = bases[name]
-    (adapter,) = pack.run("X2EditAdapterLoader", adapter_name="embedded: x2edit")
+    adapter = golden_adapter(pack)
     (task,) = pack.run("X2EditTask", task="style")
     (half,) = pack.run("X2EditApply", model=base, adapter=adapter, task=task, end_percent=0.5)
     text, middle = positive(pack, base), float(base.get_model_object("model_sampling").percent_to_sigma(0.5))

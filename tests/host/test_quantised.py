@@ -7,7 +7,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from .graphs import assert_untouched, conditioning, golden_cases, relative_error, state, velocity
+from .graphs import (
+    GOLDEN_FLUX,
+    assert_untouched,
+    conditioning,
+    golden_adapter,
+    golden_cases,
+    relative_error,
+    state,
+    velocity,
+)
 
 CASE = golden_cases("x2edit")[0]["tensors"]
 FP8 = torch.float8_e4m3fn
@@ -19,7 +28,7 @@ def quantisable(key, tensor):
 
 @pytest.fixture(scope="module")
 def plain(pack):
-    return load_file(pack.core("demo").BASES["x2edit"])
+    return load_file(GOLDEN_FLUX)
 
 
 def as_fp8(tensor):
@@ -29,7 +38,7 @@ def as_fp8(tensor):
 
 
 def apply(pack, base, strength=1.0):
-    (adapter,) = pack.run("X2EditAdapterLoader", adapter_name="embedded: x2edit")
+    adapter = golden_adapter(pack)
     (task,) = pack.run("X2EditTask", task="style")
     return pack.run("X2EditApply", model=base, adapter=adapter, task=task, strength=strength)[0]
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
-from .graphs import conditioning, golden_cases, relative_error, velocity
+from .graphs import conditioning, golden_adapter, golden_cases, golden_models, relative_error, velocity
 
 CASE = golden_cases("x2edit")[0]["tensors"]
 
 
 @pytest.fixture(scope="module")
 def models(pack):
-    return pack.run("X2EditDemoModels", base="x2edit")
+    return golden_models(pack)
 
 
 @pytest.fixture(scope="module")
 def applied(pack, models):
-    (adapter,) = pack.run("X2EditAdapterLoader", adapter_name="embedded: x2edit")
+    adapter = golden_adapter(pack)
     (task,) = pack.run("X2EditTask", task="style")
     return pack.run("X2EditApply", model=models[0], adapter=adapter, task=task)[0]
 

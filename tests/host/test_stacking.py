@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from .graphs import conditioning, golden_cases, relative_error, state, velocity
+from .graphs import conditioning, golden_adapter, golden_cases, golden_models, relative_error, state, velocity
 
 CASE = golden_cases("x2edit")[0]["tensors"]
 LORA = "test_stacking.safetensors"
@@ -24,12 +24,12 @@ LORA_SITES = (
 
 @pytest.fixture(scope="module")
 def base(pack):
-    return pack.run("X2EditDemoModels", base="x2edit")[0]
+    return golden_models(pack)[0]
 
 
 @pytest.fixture(scope="module")
 def adapter(pack):
-    return pack.run("X2EditAdapterLoader", adapter_name="embedded: x2edit")[0]
+    return golden_adapter(pack)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def run(model, positive, sigma=0.7):
 
 def summed_reference(pack, base, positive, adapters, deltas, sigma=0.7):
     """The same evaluation with the LoRA added into copied weights by hand."""
-    model = pack.run("X2EditDemoModels", base="x2edit")[0]
+    model = golden_models(pack)[0]
     modules = dict(model.model.diffusion_model.named_modules())
     with torch.no_grad():
         for path, delta in deltas.items():

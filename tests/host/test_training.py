@@ -9,7 +9,7 @@ import pytest
 import torch
 from comfy import model_management
 
-from .graphs import assert_untouched, golden_cases, relative_error, state
+from .graphs import GOLDEN, GOLDEN_FLUX, assert_untouched, golden_cases, relative_error, state
 from .plain_flux import plain_velocity
 
 CASE = golden_cases("x2edit")[0]
@@ -18,9 +18,9 @@ CASE = golden_cases("x2edit")[0]
 @pytest.fixture(scope="module")
 def golden(pack):
     """The golden FLUX, its adapter, and a maker of trainable passes over them."""
-    base = comfy.sd.load_diffusion_model(str(pack.core("demo").BASES["x2edit"]))
+    base = comfy.sd.load_diffusion_model(str(GOLDEN_FLUX))
     flux = base.get_model_object("diffusion_model").to(torch.float32)
-    adapter = pack.core("checkpoint").load_adapter(pack.core("demo").EMBEDDED["embedded: x2edit"]).float()
+    adapter = pack.core("checkpoint").load_adapter(GOLDEN / "x2edit").float()
     return flux, adapter
 
 

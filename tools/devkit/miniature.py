@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -22,10 +21,11 @@ FOLDER = OUT / "miniature"
 WEIGHTS = REPO / "x2edit_core" / "demo" / "weights"
 RESULTS: Mapping[str, str] = {
     "autoencoder/autoencoder.safetensors": "autoencoder.safetensors",
-    "base_128/fill.safetensors": "flux.safetensors",
-    "base_128/text.safetensors": "text.safetensors",
+    "base_edits/fill.safetensors": "flux.safetensors",
+    "base_edits/text.safetensors": "text.safetensors",
     "x2edit/adapter.safetensors": "x2edit.safetensors",
     "icedit_moe/adapter.safetensors": "icedit_moe.safetensors",
+    "icedit/adapter.safetensors": "icedit.safetensors",
 }
 """What the stages leave, below `FOLDER`, and its name among the shipped weights."""
 
@@ -50,7 +50,7 @@ def make(host: Host, *, minutes: float | None = None, device: str = "cpu", insta
             log(f"Stage {name} is not finished; the same command goes on.")
             return 0
     if install:
-        _install()
+        _install(host)
     return 0
 
 
@@ -95,7 +95,9 @@ def _environment(host: Host) -> dict[str, str]:
     }
 
 
-def _install() -> None:
-    for source, name in RESULTS.items():
-        shutil.copyfile(FOLDER / source, WEIGHTS / name)
-        log(f"{WEIGHTS / name}")
+def _install(host: Host) -> None:
+    """Put the finished models in place of the shipped ones, in bfloat16."""
+    pairs = [str(path) for source, name in RESULTS.items() for path in (FOLDER / source, WEIGHTS / name)]
+    script = str(Path(__file__).with_name("halve.py"))
+    if subprocess.run([host.python, script, *pairs], check=False).returncode:
+        raise DevError("The finished models could not be put in place; they are still in out/miniature.")

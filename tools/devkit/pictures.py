@@ -31,6 +31,7 @@ _SIDE, _GAP, _CAPTION = 160, 8, 40
 def draw_sources(folder: Path) -> None:
     """One source per scene, and `edits.json` with [{source, instruction, task, seed}]."""
     from PIL import Image
+
     from x2edit_core.demo.scenes import make_case
     from x2edit_core.tasks import Task
 
@@ -48,6 +49,7 @@ def draw_sources(folder: Path) -> None:
 def draw_source(path: Path) -> None:
     """The first of the sources alone, for whoever needs some picture to edit."""
     from PIL import Image
+
     from x2edit_core.demo.scenes import make_case
     from x2edit_core.tasks import Task
 

@@ -39,6 +39,7 @@ DEV_TOOLS = (
     "basedpyright==1.40.2",
     "playwright==1.65.2",
     # The training extras that tests use.
+    "accelerate==1.15.0",
     "prodigyopt==1.1.2",
     "pyarrow==26.0.1",
 )

@@ -35,7 +35,8 @@ SETTINGS = {
     "X2EditEarlyFilter": {"seeds": 3, "early_steps": 2},
     "X2EditEarlyFilterAdvanced": {"seeds": 3},
 }
-_ADAPTERS = {"x2edit": "embedded: x2edit", "icedit": "embedded: icedit"}
+_ADAPTERS = {"icedit-moe": "embedded: icedit", "icedit": "embedded: icedit plain", "": "embedded: x2edit"}
+"""The miniature's adapter by what a file's name holds, first match."""
 _MODEL_NAMES = ("unet_name", "ckpt_name")
 
 
@@ -98,7 +99,7 @@ def _base(node: dict[str, Any]) -> str:
 def _settings(node: dict[str, Any]) -> dict[str, Any]:
     if node["class_type"] == "X2EditAdapterLoader":
         name = str(node["inputs"].get("adapter_name", "")).lower()
-        return {"adapter_name": _ADAPTERS["icedit" if "icedit" in name else "x2edit"]}
+        return {"adapter_name": next(value for part, value in _ADAPTERS.items() if part in name)}
     return SETTINGS.get(node["class_type"], {})
 
 

@@ -7,26 +7,24 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..demo import AUTOENCODER, BASES
+from ..demo import AUTOENCODER, BASES, FLUX, TEXT, with_guidance, without_fill
 from ..demo.autoencoder import CHANNELS, PATCH, Autoencoder
-from ..demo.text import LONGEST, PAD, TextConfig, TextEncoder, Token, initial_weights, pad, tokenize
+from ..demo.text import LONGEST, PAD, TextConfig, TextEncoder, Token, pad, tokenize
 from ..errors import X2EditError
 from .host import comfy
 
 if TYPE_CHECKING:
     from comfy.sd import CLIP, VAE
 
-TEXT_SEED = 20250901
-
 
 def load_demo_models(base: str) -> tuple[Any, CLIP, VAE]:
     """MODEL, CLIP and VAE of the embedded family `base`, one of `BASES`; raises `X2EditError` for another name."""
     if base not in BASES:
         raise X2EditError(f"There is no embedded base {base!r}; expected one of: {', '.join(BASES)}.")
-    weights, metadata = comfy.utils.load_torch_file(str(BASES[base]), return_metadata=True)
+    weights, metadata = comfy.utils.load_torch_file(str(FLUX), return_metadata=True)
+    weights = with_guidance(weights if base == "fill" else without_fill(weights))
     model = comfy.sd.load_diffusion_model_state_dict(weights, metadata=metadata)
-    unet = model.model.model_config.unet_config
-    return model, demo_clip(unet["context_in_dim"], unet["vec_in_dim"]), demo_vae()
+    return model, demo_clip(comfy.utils.load_torch_file(str(TEXT))), demo_vae()
 
 
 def demo_vae() -> VAE:
@@ -55,12 +53,10 @@ def _memory(batch: int, pixels: int, dtype: torch.dtype) -> float:
     return 16 * batch * pixels * comfy.model_management.dtype_size(dtype)
 
 
-def demo_clip(context_width: int, pooled_width: int) -> CLIP:
-    """The embedded text encoder as the host's CLIP, with outputs of the widths a FLUX model wants."""
-    config = TextConfig(context_width, pooled_width)
-    weights = initial_weights(config, TEXT_SEED)
+def demo_clip(weights: dict[str, Tensor]) -> CLIP:
+    """An embedded text encoder as the host's CLIP, from its state dict."""
     target = comfy.supported_models_base.ClipTarget(DemoTokenizer, DemoTextModel)
-    target.params["config"] = config
+    target.params["config"] = TextConfig.of(weights)
     size = sum(tensor.numel() for tensor in weights.values())
     # float32 rather than the host's usual float16: it costs nothing here, and every machine then agrees.
     return comfy.sd.CLIP(target, parameters=size, state_dict=[weights], model_options={"dtype": torch.float32})

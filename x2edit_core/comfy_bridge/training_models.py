@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ..demo import BASES
-from ..demo.text import TextConfig
 from ..errors import X2EditError
 from ..train.config import ModelConfig
 from ..train.streaming import BlockStream
-from .demo import DemoTextModel, demo_clip, load_demo_models
+from .demo import demo_clip, load_demo_models
 from .host import comfy, fresh_copy
 from .models import require_flux
 from .training import flux_blocks
@@ -44,7 +43,7 @@ def load_models(config: ModelConfig) -> HostModels:
     if config.vae != "demo":
         vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(_existing(config.vae))))
     if clip is None or vae is None:
-        _, shipped_clip, shipped_vae = load_demo_models(next(iter(BASES)))
+        _, shipped_clip, shipped_vae = load_demo_models(BASES[0])
         clip, vae = clip or shipped_clip, vae or shipped_vae
     return HostModels(model, clip, vae)
 
@@ -54,12 +53,7 @@ def _clip(paths: list[Path], kind: Any) -> Any:
     weights = comfy.utils.load_torch_file(str(paths[0])) if len(paths) == 1 else {}
     if "embedding.weight" not in weights:
         return comfy.sd.load_clip([str(path) for path in paths], clip_type=kind)
-    widths = TextConfig.of(weights)
-    clip = demo_clip(widths.context_width, widths.pooled_width)
-    inner = clip.cond_stage_model
-    assert isinstance(inner, DemoTextModel)
-    inner.encoder.load_state_dict(weights)
-    return clip
+    return demo_clip(weights)
 
 
 def _existing(name: str) -> Path:

@@ -6,7 +6,7 @@ Pictures are uint8 [H, W, 3]; latents are in model space, [16, H/8, W/8].
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 import numpy as np
@@ -99,8 +99,9 @@ class Batch:
 
     def first(self, rows: int) -> Batch:
         """The first `rows` samples."""
-        parts = {item.name: getattr(self, item.name) for item in fields(self)}
-        return Batch(**{name: part if name == "mode" or part is None else part[:rows] for name, part in parts.items()})
+        reference, concat = (None if part is None else part[:rows] for part in (self.reference, self.concat))
+        target, noise, sigma = self.target[:rows], self.noise[:rows], self.sigma[:rows]
+        return Batch(self.mode, target, noise, sigma, self.instructions[:rows], self.tasks[:rows], reference, concat)
 
     @classmethod
     def of(cls, mode: Mode, examples: Sequence[Example], noise: Tensor, sigma: Tensor) -> Batch:
