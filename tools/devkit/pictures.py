@@ -13,15 +13,15 @@ from typing import Any
 
 EDITS = "edits.json"
 SCENES = (
-    ("remove subject", 3),
-    ("background", 1),
-    ("color", 2),
-    ("tone", 4),
-    ("style", 5),
-    ("replace subject", 6),
-    ("camera", 7),
-    ("material", 8),
-    ("portrait retouch", 9),
+    ("remove subject", 2),
+    ("tone", 1),
+    ("background", 4),
+    ("tone", 3),
+    ("background", 0),
+    ("tone", 5),
+    ("color", 1),
+    ("material", 2),
+    ("portrait retouch", 0),
 )
 """Task and seed of held-out scenes; nothing about them was seen in training."""
 _COLUMNS = 3
