@@ -26,7 +26,7 @@ HOSTS = {
 }
 DEFAULT_HOST = "0.30.0"
 OLDEST_HOST = "0.16.3"
-"""The oldest that the suite passes on: `requires-comfyui` in pyproject.toml."""
+"""The one that every run gives smoke tests. What is supported is `requires-comfyui` in pyproject.toml, by the records."""
 
 # torchaudio ends at 2.11.0 and refuses a torch built for another CUDA, so all three move together.
 TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
