@@ -223,6 +223,20 @@ def test_a_row_without_a_picture_is_that_cases_fault(tmp_path):
         empty.source()
 
 
+def test_a_damaged_picture_is_that_cases_fault(tmp_path):
+    path = tmp_path / "a.parquet"
+    write_parquet(path, [gedit_row("k", "en")])
+    group = pytest.importorskip("pyarrow.parquet").ParquetFile(path).metadata.row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    (damaged,) = (column for column in columns if column.path_in_schema == "input_image_raw.bytes")
+    start = damaged.dictionary_page_offset or damaged.data_page_offset
+    data = path.read_bytes()
+    path.write_bytes(data[:start] + b"\xff" * 24 + data[start + 24 :])
+    (case,) = cases_of("gedit", tmp_path)
+    with pytest.raises(CaseError, match="row 0: input_image_raw is damaged"):
+        case.source()
+
+
 def test_limit_counts_each_kind_and_labels_choose(tmp_path):
     for number, (words, label) in enumerate([("a", "color"), ("b", "color"), ("c", "style"), ("d", "tone")]):
         write(tmp_path / f"{number}_source.png", picture())

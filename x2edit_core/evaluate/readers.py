@@ -232,7 +232,10 @@ class _Rows(ParquetRows):
         return partial(self._picture, number, column)
 
     def _picture(self, number: int, column: str) -> bytes:
-        cell = self.row(number, [column])[column] if column in self.columns else None
+        try:
+            cell = self.row(number, [column])[column] if column in self.columns else None
+        except Exception as error:  # pyarrow raises nearly anything on damaged data
+            raise CaseError(f"{self.path.name}, row {number}: {column} is damaged ({error}).") from error
         if not isinstance(cell, Mapping) or not cell.get("bytes"):
             raise CaseError(f"{self.path.name}, row {number}: {column} holds no picture.")
         return cell["bytes"]
