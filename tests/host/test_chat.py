@@ -158,6 +158,7 @@ def test_host_chat_uses_the_hosts_copy(pack, protocol, host):
     assert chat.score(conversation(protocol), ["1", "2"]) == first
 
 
+@needs_head
 def test_words_that_look_like_commands_are_only_words(pack, protocol, bridge, tokenizer):
     """The host's tokenizer pads, weighs brackets and loads `embedding:` files; a user's instruction is none of that."""
     chat = bridge.HostClipChat(host_clip("qwen3_8b", qwen3(tied=False)))

@@ -118,7 +118,8 @@ def test_a_second_reference_stands_two_offsets_away(pack, models, applied):
     ]
     plan = core.plan_references(60, grids, (True, True))
     guidance, sigma = torch.tensor([3.5]), torch.tensor([0.6])
-    clean = stack.clean_vector(flux, torch.float32, sigma, CASE["pooled"], guidance)
+    with torch.inference_mode():
+        clean = stack.clean_vector(flux, torch.float32, sigma, CASE["pooled"], guidance)
     entries = [
         pack.core("attach").Attachment(item.adapter, item.tasks)
         for item in applied.get_attachment("x2edit").attachments

@@ -27,6 +27,8 @@ class Outcomes:
         if report.when == "call" or report.outcome != "passed":
             reason = str(report.longrepr[-1]) if report.skipped else ""
             known = self._found.get(report.nodeid)
+            if self._found and _file(report.nodeid) != _file(next(reversed(self._found))):
+                self.pytest_sessionfinish()  # a run that is killed keeps the files it was through with
             self._found[report.nodeid] = known if known == "failed" else _outcome(report.outcome, reason)
 
     def pytest_sessionfinish(self) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import ModuleType
@@ -71,6 +72,11 @@ def require_parameters(needed: dict[Callable[..., Any], Sequence[str]]) -> None:
     ]
     if changed:
         raise HostError(f"This ComfyUI changed what X2Edit builds on: {'; '.join(changed)} is gone. {_ADVICE}")
+
+
+def server() -> Any:
+    """The running server, or None where the host's parts are used without one. Importing it would start half of one."""
+    return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
 
 
 def device_context(device: torch.device) -> AbstractContextManager[Any]:

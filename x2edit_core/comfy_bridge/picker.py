@@ -6,27 +6,21 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from ..errors import X2EditError
 from ..judge import HumanJudge
 from ..picker import WaitingRoom
-from .host import comfy
+from .host import comfy, server
 
 EVENT = "x2edit.choices"
 PATH = "/x2edit/choices"
 
 
-def _server() -> Any:
-    """The running server, or None where the host's parts are used without one. Importing it would start half of one."""
-    return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-
-
 def _notify() -> None:
-    server = _server()
-    if server is not None:
-        server.send_sync(EVENT, {"open": len(room.questions())})
+    running = server()
+    if running is not None:
+        running.send_sync(EVENT, {"open": len(room.questions())})
 
 
 room = WaitingRoom(_notify, lambda: comfy.model_management.throw_exception_if_processing_interrupted())
@@ -36,7 +30,7 @@ def human_judge(timeout_s: float) -> HumanJudge:
     """A judge that asks in the page; raises `X2EditError` at the question where no page can be."""
 
     def ask(*question: Any) -> int | None:
-        if _server() is None:
+        if server() is None:
             raise X2EditError("A person can be asked only while ComfyUI's server runs.")
         return room.ask(*question)
 
@@ -45,11 +39,11 @@ def human_judge(timeout_s: float) -> HumanJudge:
 
 def register_routes() -> None:
     """Add the routes to the server that is about to start; nothing happens without one."""
-    server = _server()
-    if server is not None:
-        server.routes.get(PATH)(_list)
-        server.routes.get(PATH + "/{id}/{index}")(_picture)
-        server.routes.post(PATH + "/{id}")(_answer)
+    running = server()
+    if running is not None:
+        running.routes.get(PATH)(_list)
+        running.routes.get(PATH + "/{id}/{index}")(_picture)
+        running.routes.post(PATH + "/{id}")(_answer)
 
 
 async def _list(request: Any) -> Any:
