@@ -32,13 +32,15 @@ class Panel:
     """The judge with everything but the candidates' pictures filled in.
 
     A judge that can look at all candidates at once has `choose`. While a `remote` one thinks, the next candidate is
-    denoised. `dismiss` gives back the judge's memory.
+    denoised. `dismiss` gives back the judge's memory. `passing` are exceptions that are no failure of the judge but end the
+    run: the host's interrupt, which is an ordinary exception up to ComfyUI 0.18.
     """
 
     compare: Callable[[Any, Any], Verdict]
     choose: Callable[[Sequence[Any]], Pick] | None = None
     remote: bool = False
     dismiss: Callable[[], None] = lambda: None
+    passing: tuple[type[BaseException], ...] = ()
 
 
 @dataclass(eq=False)
@@ -108,28 +110,29 @@ class Referee:
     def choose(self, candidates: Sequence[Candidate], round: int) -> Candidate:
         """One question over all of them."""
         choose = cast(Callable[[Sequence[Any]], Pick], self._panel.choose)
-        pick = _guarded(lambda: choose([item.picture for item in candidates]), lambda fault: Pick(0, fault=fault))
+        pick = self._guarded(lambda: choose([item.picture for item in candidates]), lambda fault: Pick(0, fault=fault))
         winner = candidates[pick.index]
         self._record(round, candidates, winner, pick.reason, pick.fault)
         self.losers += [item for item in reversed(candidates) if item is not winner]
         return winner
 
     def _compare(self, first: Any, second: Any) -> Verdict:
-        return _guarded(lambda: self._panel.compare(first, second), lambda fault: Verdict("tie", fault=fault))
+        return self._guarded(lambda: self._panel.compare(first, second), lambda fault: Verdict("tie", fault=fault))
+
+    def _guarded(self, call: Callable[[], Any], otherwise: Callable[[str], Any]) -> Any:
+        """A judge may be anyone's code: whatever it fails with must not cost the run."""
+        try:
+            return call()
+        except self._panel.passing:
+            raise
+        except Exception as error:
+            return otherwise(f"{type(error).__name__}: {error}")
 
     def _record(self, round: int, players: Sequence[Candidate], winner: Candidate, reason: str, fault: str) -> None:
         if fault:
             log.warning("The judge failed, candidate %d stays: %s", winner.number, fault)
         numbers = tuple(item.number for item in players)
         self.matches.append(Match(round, numbers, winner.number, reason, fault))
-
-
-def _guarded(call: Callable[[], Any], otherwise: Callable[[str], Any]) -> Any:
-    """A judge may be anyone's code: whatever it fails with must not cost the run. The host's interrupt passes."""
-    try:
-        return call()
-    except Exception as error:
-        return otherwise(f"{type(error).__name__}: {error}")
 
 
 def champion_of(arrivals: Iterable[Candidate], referee: Referee) -> Candidate:

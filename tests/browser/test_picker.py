@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import pytest
+from devkit.running import Running, shown
 
 CARDS = ".x2edit-picker button.x2edit-card"
 
@@ -30,24 +30,10 @@ def graph(seed, timeout=0):
     }  # fmt: skip
 
 
-class Running(threading.Thread):
-    """A graph that runs while the test looks at the page."""
-
-    def __init__(self, server, prompt):
-        super().__init__(daemon=True)
-        self.server, self.prompt, self.result, self.error = server, prompt, None, None
-        self.start()
-
-    def run(self):
-        try:
-            self.result = self.server.run(self.prompt)
-        except Exception as error:
-            self.error = error
-
-    def seed(self):
-        self.join(60)
-        assert self.error is None
-        return int(self.result.outputs["seed"]["text"][0])
+def seed_of(running):
+    running.join(60)
+    assert running.error is None
+    return int(shown(running.result, "seed"))
 
 
 @pytest.fixture
@@ -95,8 +81,8 @@ def test_a_click_chooses(page, start, rendering):
     assert loaded
     assert page.raw.locator(".x2edit-instruction").inner_text() == "<b>make it red</b>", "text, never markup"
     page.raw.locator(CARDS).nth(1).click()
-    first = running.prompt["filter"]["inputs"]["seed"]
-    assert running.seed() == first + 1
+    first = running.graph["filter"]["inputs"]["seed"]
+    assert seed_of(running) == first + 1
     gone(page)
 
 
@@ -106,7 +92,7 @@ def test_a_digit_chooses_and_the_graph_stays_as_it_is(page, start):
     page.raw.wait_for_selector(CARDS, timeout=60_000)
     page.raw.keyboard.press("Delete")
     page.raw.keyboard.press("3")
-    assert running.seed() == running.prompt["filter"]["inputs"]["seed"] + 2
+    assert seed_of(running) == running.graph["filter"]["inputs"]["seed"] + 2
     gone(page)
     assert page.evaluate("() => JSON.stringify(app.graph.serialize())") == before
 
@@ -121,7 +107,7 @@ def test_a_reloaded_page_finds_the_open_question(page, start):
     page.raw.wait_for_selector(CARDS, timeout=20_000)
     assert "s" in page.raw.locator(".x2edit-timer").inner_text()
     page.raw.locator(CARDS).first.click()
-    assert running.seed() == running.prompt["filter"]["inputs"]["seed"]
+    assert seed_of(running) == running.graph["filter"]["inputs"]["seed"]
     gone(page)
 
 
@@ -142,7 +128,7 @@ def test_hiding_keeps_it_open_and_stopping_ends_the_run(page, start):
 def test_time_closes_the_cards(page, start):
     running = start(5000 + int(time.time()), timeout=4)
     page.raw.wait_for_selector(CARDS, timeout=60_000)
-    assert running.seed() == running.prompt["filter"]["inputs"]["seed"]
+    assert seed_of(running) == running.graph["filter"]["inputs"]["seed"]
     gone(page)
 
 

@@ -184,15 +184,16 @@ def test_ties_keep_the_earlier_candidate():
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_an_interrupt_is_not_a_judges_failure(remote):
-    class Interrupt(BaseException):
+@pytest.mark.parametrize("kind", [Exception, BaseException])
+def test_an_interrupt_is_not_a_judges_failure(remote, kind):
+    class Interrupt(kind):
         pass
 
     def stop(a, b):
         raise Interrupt
 
     with pytest.raises(Interrupt):
-        play(Plan(0, 3, 2, 7, "continue"), stop, remote=remote)
+        play(Plan(0, 3, 2, 7, "continue"), stop, remote=remote, passing=(Interrupt,))
 
 
 def test_a_remote_judge_thinks_while_the_next_candidate_is_denoised():

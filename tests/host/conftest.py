@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -49,3 +50,22 @@ def server():
     """A running host with only this pack: `server.run(api_graph)` executes a graph over HTTP."""
     with Server(Host(_COMFYUI, sys.executable, "")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def no_network():
+    """Whoever opens a connection fails."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a connection was opened"))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """Qwen's own."""
+    import transformers
+
+    from .tiny_qwen import TOKENIZER
+
+    return transformers.Qwen2Tokenizer.from_pretrained(TOKENIZER)

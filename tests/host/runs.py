@@ -1,10 +1,7 @@
-"""Graphs over HTTP that several tests queue, and a way to do something else while one runs."""
+"""Graphs over HTTP that several tests queue."""
 
 from __future__ import annotations
 
-import json
-import threading
-import time
 from typing import Any
 
 from PIL import Image
@@ -66,42 +63,8 @@ def filter_graph(address: str, seeds: int = 3, steps: int = 4) -> dict[str, Any]
     return graph
 
 
-def shown(result: Any, name: str) -> str:
-    return result.outputs[name]["text"][0]
-
-
 def saved_picture(result: Any) -> bytes:
     """The pixels; the file's bytes hold the graph too."""
     import io
 
     return next(Image.open(io.BytesIO(data)).tobytes() for name, data in result.images if name == "save")
-
-
-class Running(threading.Thread):
-    """A graph that runs while the test does something else; `begun` is set after `events` steps of `node_id`."""
-
-    def __init__(self, server: Any, graph: dict[str, Any], node_id: str = "", events: int = 1) -> None:
-        super().__init__(daemon=True)
-        self.server, self.graph, self.result, self.error = server, json.loads(json.dumps(graph)), None, None
-        self._node_id, self._left, self.begun = node_id, events, threading.Event()
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self.result = self.server.run(self.graph, self._on_progress)
-        except Exception as error:
-            self.error = error
-
-    def _on_progress(self, progress: Any) -> None:
-        if progress.node_id == self._node_id and progress.total:
-            self._left -= 1
-            if self._left == 0:
-                self.begun.set()
-
-
-def wait_for(condition: Any, seconds: float = 300.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "nothing happened in time"
-        time.sleep(0.02)
-    return found

@@ -7,17 +7,14 @@ same kind; that model's plain forward pass over the whole text is the oracle.
 from __future__ import annotations
 
 import importlib
-import socket
 
 import pytest
 import torch
-import transformers
 from safetensors.torch import save_file
 
 from .tiny_qwen import (
     ANSWERS,
     TEXT,
-    TOKENIZER,
     conversation,
     greedy,
     log_probabilities,
@@ -26,14 +23,7 @@ from .tiny_qwen import (
     qwen3_vl,
 )
 
-
-@pytest.fixture(scope="module", autouse=True)
-def offline():
-    """Nothing here may use the network."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a chat opened a connection"))
-    yield
-    patch.undo()
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +34,6 @@ def protocol(pack):
 @pytest.fixture(scope="module")
 def bridge(pack):
     return pack.core("comfy_bridge.chat")
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return transformers.Qwen2Tokenizer.from_pretrained(TOKENIZER)
 
 
 def host_clip(kind: str, model):

@@ -10,7 +10,6 @@ import functools
 import gc
 import importlib
 import json
-import socket
 import weakref
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import pytest
 import torch
 import transformers
 
-from .tiny_qwen import ANSWERS, MODELS, TOKENIZER, conversation, greedy, log_probabilities, qwen3, save_folder
+from .tiny_qwen import ANSWERS, MODELS, conversation, greedy, log_probabilities, qwen3, save_folder
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +26,7 @@ def folders(pack):
     return {name: save_folder(make(), root / "tiny" / name) for name, make in MODELS.items()}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def offline():
-    """Nothing here may use the network."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a chat opened a connection"))
-    yield
-    patch.undo()
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +37,6 @@ def protocol(pack):
 @pytest.fixture(scope="module")
 def bridge(pack):
     return pack.core("comfy_bridge.chat")
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return transformers.Qwen2Tokenizer.from_pretrained(TOKENIZER)
 
 
 @pytest.fixture(scope="module", params=list(MODELS))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-import time
-
 import pytest
 import torch
+from devkit.running import Running, shown, wait_for
 
 from .graphs import conditioning, golden_adapter, golden_cases, golden_models
 
@@ -363,32 +361,6 @@ def human_graph(timeout, seeds=3):
     }  # fmt: skip
 
 
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "nothing happened in time"
-        time.sleep(0.05)
-    return found
-
-
-class Running(threading.Thread):
-    """A graph that runs while the test does something else."""
-
-    def __init__(self, server, graph):
-        super().__init__(daemon=True)
-        self.server, self.graph, self.result, self.error = server, graph, None, None
-        self.start()
-
-    def run(self):
-        try:
-            self.result = self.server.run(self.graph)
-        except Exception as error:
-            self.error = error
-
-    def shown(self, node):
-        return self.result.outputs[node]["text"][0]
-
-
 def test_a_program_answers_in_a_persons_place(server):
     running = Running(server, human_graph(0))
     question = wait_for(lambda: server.get_json("/x2edit/choices"))[0]
@@ -405,8 +377,8 @@ def test_a_program_answers_in_a_persons_place(server):
     server.post_json(path, {"choice": 2})
     running.join(60)
     assert running.error is None
-    assert running.shown("seed") == "9"
-    assert "chosen by hand" in running.shown("report")
+    assert shown(running.result, "seed") == "9"
+    assert "chosen by hand" in shown(running.result, "report")
     assert server.get_json("/x2edit/choices") == []
 
 
@@ -414,8 +386,8 @@ def test_time_takes_the_first(server):
     running = Running(server, human_graph(0.4, seeds=2))
     running.join(60)
     assert running.error is None
-    assert running.shown("seed") == "7"
-    assert "nobody chose within 0.4 s" in running.shown("report")
+    assert shown(running.result, "seed") == "7"
+    assert "nobody chose within 0.4 s" in shown(running.result, "report")
 
 
 def test_interrupting_closes_the_question(server):

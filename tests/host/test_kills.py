@@ -9,12 +9,13 @@ import threading
 
 import pytest
 from devkit.host import Host
+from devkit.running import Running, shown, wait_for
 from devkit.server import Server
 
 from x2edit_core.workflow.client import ServerError
 
 from ..core.chat_server import FakeServer, Reply, completion
-from .runs import Running, edit_graph, filter_graph, node, saved_picture, shown, wait_for
+from .runs import edit_graph, filter_graph, node, saved_picture
 
 FURTHER = """
 log_every = 2

@@ -12,12 +12,13 @@ import psutil
 import pytest
 import torch
 from devkit.host import Host
+from devkit.running import Running, wait_for
 from devkit.server import Server
 
 from x2edit_core.workflow.client import PromptInterrupted
 
 from .graphs import assert_untouched, state
-from .runs import Running, edit_graph, saved_picture, wait_for
+from .runs import edit_graph, saved_picture
 
 SECOND = "second.safetensors"
 FEW, MANY = 6, 200

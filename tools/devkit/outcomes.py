@@ -53,7 +53,8 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def pytest_configure(config: Any) -> None:
-    if os.environ.get(VARIABLE):
+    started_by_another = hasattr(config, "workerinput")  # which hears of every outcome and keeps the record
+    if os.environ.get(VARIABLE) and not started_by_another:
         config.pluginmanager.register(Outcomes(Path(os.environ[VARIABLE]), _about()))
 
 

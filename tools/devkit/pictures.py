@@ -2,6 +2,7 @@
 
 pictures.py sources FOLDER   draw the scenes to edit, and write edits.json: what to ask of each
 pictures.py sheet FOLDER OUT put every source beside its edit, with the instruction below
+pictures.py banner FOLDER OUT the first six of them under the pack's name, 21:9, for the registry
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ SCENES = (
 """Task and seed of held-out scenes; nothing about them was seen in training."""
 _COLUMNS = 3
 _SIDE, _GAP, _CAPTION = 160, 8, 40
+_BANNER = (1260, 540)
 
 
 def draw_sources(folder: Path) -> None:
@@ -72,6 +74,23 @@ def draw_sheet(folder: Path, path: Path) -> None:
     sheet.save(path)
 
 
+def draw_banner(folder: Path, path: Path) -> None:
+    """Six sources with their edits below the pack's name."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    edits = json.loads((folder / EDITS).read_text(encoding="utf-8"))[:6]
+    banner = Image.new("RGB", _BANNER, "white")
+    pen = ImageDraw.Draw(banner)
+    pen.text((_BANNER[0] // 2, 56), "X2Edit for ComfyUI", (40, 40, 48), ImageFont.load_default(56), anchor="mm")
+    for number, edit in enumerate(edits):
+        row, column = divmod(number, _COLUMNS)
+        left, top = 36 + column * 408, 118 + row * 212
+        for place, name in enumerate((edit["source"], edit["source"].replace("_source", "_edit"))):
+            picture = Image.open(folder / name).convert("RGB").resize((186, 186), Image.Resampling.LANCZOS)
+            banner.paste(picture, (left + place * 190, top))
+    banner.save(path)
+
+
 def _cell(folder: Path, edit: dict[str, Any]) -> Any:
     from PIL import Image, ImageDraw, ImageFont
 
@@ -98,7 +117,7 @@ def _wrapped(text: str, draw: Any, font: Any) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    jobs = {("sources", 1): draw_sources, ("sheet", 2): draw_sheet}
+    jobs = {("sources", 1): draw_sources, ("sheet", 2): draw_sheet, ("banner", 2): draw_banner}
     job = jobs.get((arguments[0], len(arguments) - 1)) if arguments else None
     if job is None:
         print(__doc__, file=sys.stderr)

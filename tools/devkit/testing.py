@@ -32,6 +32,8 @@ SMOKE = tuple(
 )
 """What every run also does on the oldest host: it loads, is served, edits in both families, refuses what it must."""
 DEVICE_TIER = "gpu"
+SHARED_OUT = ("host", "browser")
+"""Tiers that take minutes: their files are shared out between two processes."""
 _NO_TESTS = 5
 # Started this way, the working directory is not on sys.path: our `nodes/` would shadow the host's module.
 _PYTEST = "import sys; sys.path = [p for p in sys.path if p]; import pytest; sys.exit(pytest.main(sys.argv[1:]))"
@@ -107,6 +109,7 @@ def _tier(host: Host, tier: str, full: bool, expression: str | None, record: boo
     arguments = [f"tests/{tier}"]
     arguments += [] if full else ["-m", "not full"]
     arguments += ["-k", expression] if expression else []
+    arguments += ["-n", "2", "--dist", "loadfile"] if tier in SHARED_OUT and not expression and _cores() > 1 else []
     kept = {outcomes.VARIABLE: str(compat.RECORDS / f"{host.version}.json")} if record and tier == "host" else {}
     return _pytest(host, arguments, **kept)
 
@@ -118,6 +121,10 @@ def _pytest(host: Host, arguments: Sequence[str], **environment: str) -> int:
     return _call(command, COMFYUI_PATH=host.comfyui, OMP_NUM_THREADS=threads, **environment)
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _browser_ready() -> bool:
     if find_chromium() or os.environ.get("X2EDIT_REQUIRE_BROWSER") == "1":
         return True
@@ -127,7 +134,9 @@ def _browser_ready() -> bool:
 
 def _require_tools(host: Host) -> None:
     """One clear error for a person's own environment that lacks the test tools."""
-    modules = [tool.split("==")[0].replace("-", "_") for tool in DEV_TOOLS]
+    renamed = {"pytest-xdist": "xdist"}
+    names = [tool.split("==")[0] for tool in DEV_TOOLS]
+    modules = [renamed.get(name, name.replace("-", "_")) for name in names]
     probe = "import importlib.util as u, sys; print(*[m for m in sys.argv[1:] if u.find_spec(m) is None])"
     found = subprocess.run([host.python, "-c", probe, *modules], capture_output=True, text=True, check=True, cwd=REPO)
     if found.stdout.strip():

@@ -146,6 +146,7 @@ def _panel(request: Request) -> Panel:
         None if choose is None else lambda edits: choose(source, edits, request.instruction),
         judge.remote,
         getattr(getattr(judge, "chat", None), "release", lambda: None),
+        (comfy.model_management.InterruptProcessingException,),
     )
 
 

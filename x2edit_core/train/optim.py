@@ -47,7 +47,8 @@ def _muon(weights: Mapping[str, nn.Parameter], config: OptimConfig) -> torch.opt
 class Muon(torch.optim.Optimizer):
     """Momentum made orthogonal (Jordan et al. 2024), for matrices [m, n], scaled by 0.2·√max(m, n) to AdamW's size.
 
-    torch.optim.Muon does the same in bfloat16, which processors without such arithmetic compute a hundred times slower.
+    torch.optim.Muon does so in bfloat16 everywhere, which processors without such arithmetic compute a hundred times
+    slower; here they use float32.
     """
 
     MOMENTUM = 0.95
@@ -61,7 +62,7 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    direction = orthogonal(self._momentum(weight))
+                    direction = orthogonal(self._momentum(weight).to(_quick_dtype(weight.device))).to(weight.dtype)
                     size = 0.2 * max(weight.shape) ** 0.5
                     weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(direction, alpha=-group["lr"] * size)
 
@@ -73,6 +74,12 @@ class Muon(torch.optim.Optimizer):
             state["mean"] = torch.zeros_like(weight)
         mean = state["mean"].lerp_(weight.grad, 1 - self.MOMENTUM)
         return weight.grad.lerp(mean, self.MOMENTUM)
+
+
+def _quick_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where it is computed in hardware."""
+    quick = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if quick else torch.float32
 
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
