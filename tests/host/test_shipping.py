@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 from devkit.layout import REPO, WORKFLOWS
+from PIL import Image
 
 TEMPLATE_FOLDERS = ("example_workflows", "example", "examples", "workflow")
 
@@ -50,3 +52,17 @@ def test_nothing_a_user_needs_is_left_out_of_the_package():
         left_out = [p for p in patterns if name.startswith(p) or fnmatch.fnmatch(name, p)]
         assert left_out == [], f"{name} is left out by {left_out}"
     assert {"tests/", "tools/"} <= set(patterns)
+
+
+def test_the_registrys_pictures_are_here_and_have_the_shape_it_asks_for():
+    text = (REPO / "pyproject.toml").read_text(encoding="utf-8")
+    named = dict(re.findall(r'^(Icon|Banner) = ".*/main/(.+)"$', text, re.MULTILINE))
+    with Image.open(REPO / named["Icon"]) as icon, Image.open(REPO / named["Banner"]) as banner:
+        assert icon.width == icon.height <= 400
+        assert banner.width * 9 == banner.height * 21
+
+
+def test_the_changelog_begins_with_this_version():
+    project = re.search(r'^version = "(.+)"$', (REPO / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    newest = re.search(r"^## (\S+)", (REPO / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert project and newest and newest[1] == project[1]

@@ -149,19 +149,18 @@ def main() -> None:
     parser.add_argument(
         "--sides", type=int, nargs="*", help="picture sides in pixels (default: 256 on a CPU; 512 1024)"
     )
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args()
-    device, dtype = torch.device(args.device), torch.bfloat16
+    device, dtype = torch.device(args.device), getattr(torch, args.dtype)
     cpu = device.type == "cpu"
     prepare_host(device)
     double, single = (1, 2) if cpu else (19, 38)
     x2edit = args.kind == "x2edit"
     flux = make_flux(16 if x2edit else 96, double, single, dtype, device)
     adapter = make_adapter(args.kind, double, single, dtype, device)
-    figures: dict[str, Any] = {"machine": machine(device), "blocks": [double, single], "sides": {}}
-    print(
-        f"{figures['machine']['device']}, torch {torch.__version__}; {double} double and {single} single blocks, bf16"
-    )
+    figures: dict[str, Any] = {"machine": machine(device), "blocks": [double, single], "dtype": args.dtype, "sides": {}}
+    print(f"{figures['machine']['device']}, torch {torch.__version__}; {double} double, {single} single, {args.dtype}")
     for side in args.sides or ([256] if cpu else [512, 1024]):
         variants = (passes if x2edit else icedit_passes)(flux, adapter, side, dtype, device)
         times = interleaved(variants, device, rounds=7 if cpu else 20)

@@ -21,8 +21,8 @@ FOLDER = OUT / "miniature"
 WEIGHTS = REPO / "x2edit_core" / "demo" / "weights"
 RESULTS: Mapping[str, str] = {
     "autoencoder/autoencoder.safetensors": "autoencoder.safetensors",
-    "base_edits/fill.safetensors": "flux.safetensors",
-    "base_edits/text.safetensors": "text.safetensors",
+    "base_polish/fill.safetensors": "flux.safetensors",
+    "base_polish/text.safetensors": "text.safetensors",
     "x2edit/adapter.safetensors": "x2edit.safetensors",
     "icedit_moe/adapter.safetensors": "icedit_moe.safetensors",
     "icedit/adapter.safetensors": "icedit.safetensors",
