@@ -37,8 +37,7 @@ def test_required_host_is_the_oldest_that_passes():
 
 
 def complete(outcome="passed"):
-    rows = [test for section in compat.MATRIX.values() for tests in section.values() for test in tests]
-    names = {f"tests/host/test_{short.replace('::', '.py::test_')}" for short in rows}
+    names = {f"tests/host/test_{short.replace('::', '.py::test_')}" for short in compat.tests_of_rows()}
     return {**record(), "tests": dict.fromkeys(names, outcome)}
 
 
@@ -55,9 +54,7 @@ def test_every_record_is_of_a_pinned_host():
     assert {found["host"] for found in compat.load()} <= set(pins.HOSTS)
 
 
-@pytest.mark.parametrize(
-    "short", sorted({test for rows in compat.MATRIX.values() for tests in rows.values() for test in tests})
-)
+@pytest.mark.parametrize("short", compat.tests_of_rows())
 def test_every_row_stands_on_a_test(short):
     file, name = short.split("::")
     tree = ast.parse((REPO / "tests" / "host" / f"test_{file}.py").read_text(encoding="utf-8"))

@@ -19,14 +19,13 @@ import transformers
 
 from .tiny_qwen import ANSWERS, MODELS, conversation, greedy, log_probabilities, qwen3, save_folder
 
+pytestmark = pytest.mark.usefixtures("no_network")
+
 
 @pytest.fixture(scope="module")
 def folders(pack):
     root = pack.base / "models" / "text_encoders"
     return {name: save_folder(make(), root / "tiny" / name) for name, make in MODELS.items()}
-
-
-pytestmark = pytest.mark.usefixtures("no_network")
 
 
 @pytest.fixture(scope="module")

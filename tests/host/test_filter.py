@@ -363,7 +363,7 @@ def human_graph(timeout, seeds=3):
 
 def test_a_program_answers_in_a_persons_place(server):
     running = Running(server, human_graph(0))
-    question = wait_for(lambda: server.get_json("/x2edit/choices"))[0]
+    question = wait_for(lambda: server.get_json("/x2edit/choices"), 60)[0]
     assert (question["title"], question["count"], question["remaining_s"]) == ("make it red", 3, None)
     path = f"/x2edit/choices/{question['id']}"
     pictures = [server.request(f"{path}/{index}") for index in (-1, 0, 1, 2)]
@@ -392,7 +392,7 @@ def test_time_takes_the_first(server):
 
 def test_interrupting_closes_the_question(server):
     running = Running(server, human_graph(0, seeds=4))
-    wait_for(lambda: server.get_json("/x2edit/choices"))
+    wait_for(lambda: server.get_json("/x2edit/choices"), 60)
     server.interrupt()
     running.join(60)
     assert type(running.error).__name__ == "PromptInterrupted"

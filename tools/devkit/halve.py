@@ -6,18 +6,19 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+
+REPO = Path(__file__).resolve().parents[2]
 
 
 def halve(source: Path, target: Path) -> None:
-    with safe_open(source, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        metadata = file.metadata()
-    save_file({name: tensor.to(torch.bfloat16).contiguous() for name, tensor in tensors.items()}, target, metadata)
+    from x2edit_core.formats.files import TensorFile, save_atomically
+
+    file = TensorFile(source)
+    save_atomically({name: file.tensor(name).to(torch.bfloat16) for name in file.names()}, target, file.metadata)
 
 
 if __name__ == "__main__":
+    sys.path.append(str(REPO))
     names = [Path(name) for name in sys.argv[1:]]
     for source, target in zip(names[::2], names[1::2], strict=True):
         halve(source, target)

@@ -22,13 +22,15 @@ class Outcomes:
     def __init__(self, path: Path, about: dict[str, str]) -> None:
         self._path, self._about = path, about
         self._found: dict[str, str] = {}
+        self._begun: set[str] = set()
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when == "call" or report.outcome != "passed":
             reason = str(report.longrepr[-1]) if report.skipped else ""
             known = self._found.get(report.nodeid)
-            if self._found and _file(report.nodeid) != _file(next(reversed(self._found))):
-                self.pytest_sessionfinish()  # a run that is killed keeps the files it was through with
+            if self._found and _file(report.nodeid) not in self._begun:
+                self.pytest_sessionfinish()  # a run that is killed keeps what it was through with
+            self._begun.add(_file(report.nodeid))
             self._found[report.nodeid] = known if known == "failed" else _outcome(report.outcome, reason)
 
     def pytest_sessionfinish(self) -> None:

@@ -85,18 +85,24 @@ def draw_banner(folder: Path, path: Path) -> None:
     for number, edit in enumerate(edits):
         row, column = divmod(number, _COLUMNS)
         left, top = 36 + column * 408, 118 + row * 212
-        for place, name in enumerate((edit["source"], edit["source"].replace("_source", "_edit"))):
-            picture = Image.open(folder / name).convert("RGB").resize((186, 186), Image.Resampling.LANCZOS)
+        for place, picture in enumerate(_pair(folder, edit, 186)):
             banner.paste(picture, (left + place * 190, top))
     banner.save(path)
+
+
+def _pair(folder: Path, edit: dict[str, Any], side: int) -> list[Any]:
+    """A source and its edit, as squares of `side` pixels."""
+    from PIL import Image
+
+    names = (edit["source"], edit["source"].replace("_source", "_edit"))
+    return [Image.open(folder / name).convert("RGB").resize((side, side), Image.Resampling.LANCZOS) for name in names]
 
 
 def _cell(folder: Path, edit: dict[str, Any]) -> Any:
     from PIL import Image, ImageDraw, ImageFont
 
     cell = Image.new("RGB", (2 * _SIDE + 3 * _GAP, _SIDE + _CAPTION), "white")
-    for number, name in enumerate((edit["source"], edit["source"].replace("_source", "_edit"))):
-        picture = Image.open(folder / name).convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    for number, picture in enumerate(_pair(folder, edit, _SIDE)):
         cell.paste(picture, (number * (_SIDE + _GAP), 0))
     font = ImageFont.load_default(13)
     draw = ImageDraw.Draw(cell)

@@ -38,6 +38,15 @@ _NO_TESTS = 5
 # Started this way, the working directory is not on sys.path: our `nodes/` would shadow the host's module.
 _PYTEST = "import sys; sys.path = [p for p in sys.path if p]; import pytest; sys.exit(pytest.main(sys.argv[1:]))"
 _TEST_TIMEOUT_S = 600
+_MISSING = """
+import sys
+from importlib.metadata import PackageNotFoundError, version
+for name in sys.argv[1:]:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        print(name.replace("-", "_"), end=" ")
+"""
 
 
 def run_tests(
@@ -134,11 +143,8 @@ def _browser_ready() -> bool:
 
 def _require_tools(host: Host) -> None:
     """One clear error for a person's own environment that lacks the test tools."""
-    renamed = {"pytest-xdist": "xdist"}
     names = [tool.split("==")[0] for tool in DEV_TOOLS]
-    modules = [renamed.get(name, name.replace("-", "_")) for name in names]
-    probe = "import importlib.util as u, sys; print(*[m for m in sys.argv[1:] if u.find_spec(m) is None])"
-    found = subprocess.run([host.python, "-c", probe, *modules], capture_output=True, text=True, check=True, cwd=REPO)
+    found = subprocess.run([host.python, "-c", _MISSING, *names], capture_output=True, text=True, check=True, cwd=REPO)
     if found.stdout.strip():
         raise DevError(
             f"{host.python} lacks the test tools: {found.stdout.strip()}. Run `tools/dev.py test --install-tools` to put "

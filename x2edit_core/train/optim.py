@@ -78,7 +78,9 @@ class Muon(torch.optim.Optimizer):
 
 def _quick_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where it is computed in hardware."""
-    quick = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if device.type != "cpu":
+        return torch.bfloat16
+    quick = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.bfloat16 if quick else torch.float32
 
 
