@@ -9,6 +9,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 
 from x2edit_core.train import losses
+from x2edit_core.train.parallel import leave
 
 sent = [0]
 
@@ -49,3 +50,4 @@ worst = max(
 print(json.dumps({"loss": float(loss.detach()), "worst_gradient": worst, "sent_forward": forward,
                   "sent_backward": sent[0] - forward}))  # fmt: skip
 dist.destroy_process_group()
+leave(0)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch.distributed as dist
 
+from x2edit_core.train.parallel import leave
+
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 toy = importlib.import_module("core.test_train_loop")
 
@@ -21,3 +23,4 @@ kept = [sum(toy.local(weight).numel() for weight in weights) for weights in toy.
 trainer.run()
 print(json.dumps(kept))
 dist.destroy_process_group()
+leave(0)

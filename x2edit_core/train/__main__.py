@@ -24,6 +24,7 @@ from .batches import Ranks
 from .checkpoints import claimed
 from .config import TrainConfig, load_config
 from .loop import StepReport, Stopped, Trainer
+from .parallel import leave
 
 logger = logging.getLogger("x2edit.train")
 
@@ -94,7 +95,7 @@ def _join(config: TrainConfig) -> tuple[Ranks, TrainConfig]:
         config = dataclasses.replace(config, device="cpu")
     if config.shard == "none" and _asked("ACCELERATE_USE_FSDP"):
         config = dataclasses.replace(config, shard="all")
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = _world()
     if world == 1:
         return Ranks(), config
     on_gpu = torch.cuda.is_available() and not config.device.startswith("cpu")
@@ -104,6 +105,10 @@ def _join(config: TrainConfig) -> tuple[Ranks, TrainConfig]:
         config = dataclasses.replace(config, device=f"cuda:{local}")
     dist.init_process_group("nccl" if on_gpu else "gloo")
     return Ranks(dist.get_rank(), world), config
+
+
+def _world() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _asked(variable: str) -> bool:
@@ -161,4 +166,7 @@ def _reporting(config: TrainConfig, minutes: float | None):  # noqa: ANN202
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if _world() > 1:
+        leave(status)
+    sys.exit(status)

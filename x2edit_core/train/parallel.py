@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -171,3 +173,13 @@ def shared_state(state: dict[str, Any], weights: Sequence[Tensor]) -> dict[str, 
         for number, values in state["state"].items()
     }  # fmt: skip
     return {**state, "state": entries}
+
+
+def leave(status: int) -> NoReturn:
+    """End one process of several, which has destroyed its group, with `status` and without Python's own teardown.
+
+    torch's caches keep the group's threads; one that lets go of a tensor while Python is torn down aborts the process.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
