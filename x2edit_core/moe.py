@@ -43,12 +43,12 @@ class Routing:
         if self.top_k < 1:
             raise X2EditError(f"top-k {self.top_k} found; at least 1 expert must be selected.")
 
-    def select(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights and indices [..., k] of the selected experts, from float32 logits [..., E]."""
+    def select(self, logits: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
+        """Weights and indices [..., k] of the selected experts, from float32 logits [..., E]; experts along `dim`."""
         if self.order == "softmax_first":
-            return largest(logits.softmax(-1), self.top_k)
-        best, experts = largest(logits, self.top_k)
-        return best.softmax(-1), experts
+            return largest(logits.softmax(dim), self.top_k, dim)
+        best, experts = largest(logits, self.top_k, dim)
+        return best.softmax(dim), experts
 
     def weights(self, logits: Tensor) -> Tensor:
         """Expert weights [..., E] from float32 logits [..., E]; zero where an expert was not selected."""
@@ -58,19 +58,19 @@ class Routing:
         return torch.zeros_like(logits).scatter(-1, experts, share)
 
 
-def largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` largest entries of scores [..., E] and their indices, [..., count], in any order.
+def largest(scores: Tensor, count: int, dim: int = -1) -> tuple[Tensor, Tensor]:
+    """The `count` largest entries of scores [..., E] and their indices, [..., count], in any order; E along `dim`.
 
     On a CUDA device by repeated argmax: over tens of thousands of rows of a dozen entries `topk` is several times slower.
     """
     if not scores.is_cuda or count > _ARGMAX_LIMIT:
-        return scores.topk(count, dim=-1, sorted=False)
+        return scores.topk(count, dim=dim, sorted=False)
     remaining, found = scores, []
     for _ in range(count):
-        found.append(remaining.argmax(-1, keepdim=True))
-        remaining = remaining.scatter(-1, found[-1], float("-inf"))
-    indices = torch.cat(found, dim=-1)
-    return scores.gather(-1, indices), indices
+        found.append(remaining.argmax(dim, keepdim=True))
+        remaining = remaining.scatter(dim, found[-1], float("-inf"))
+    indices = torch.cat(found, dim=dim)
+    return scores.gather(dim, indices), indices
 
 
 class RoutedDelta(nn.Module):
@@ -138,17 +138,22 @@ class RoutedDelta(nn.Module):
         return self.gated(*self.products(x), bias)[:2]
 
     def _selected(self, x: Tensor, bias: Tensor | None) -> tuple[Selected, Tensor]:
-        """`hidden` without the experts that a token did not select; what every token needs is one dense product."""
+        """`hidden` without the experts that a token did not select; what every token needs is one dense product.
+
+        Tokens lie innermost, since a CPU's softmax over a dozen neighbours is a tenth as fast as one over rows.
+        """
         weight, parts = _matched(self.down_gate, x), self.experts + self.shared
         down, gates = weight.split((weight.shape[0] - self.gates, self.gates))
         shared = down.view(self.projections, parts, self.rank, -1)[:, self.experts :]
-        fused = torch.mm(x, torch.cat((gates, shared.flatten(0, 2))).t())
-        logits, low = fused[:, : self.gates], fused[:, self.gates :]
-        logits = self.per_expert(logits if bias is None else logits + bias)
-        share, experts = self.routing.select(logits)
-        rows, values = sampled(x, down, experts, share, parts)
-        gate = torch.zeros_like(logits).scatter(-1, experts, share)
-        return Selected(rows, values, low.unflatten(-1, (self.projections, -1))), gate
+        fused = torch.mm(torch.cat((gates, shared.flatten(0, 2))), x.t())
+        logits, low = fused[: self.gates], fused[self.gates :]
+        logits = (logits if bias is None else logits + bias.t()).unflatten(0, (self.projections, self.experts))
+        share, experts = self.routing.select(logits, dim=1)
+        by_token = (2, 0, 1)
+        rows, values = sampled(x, down, experts.permute(by_token), share.permute(by_token), parts)
+        gate = torch.zeros_like(logits).scatter(1, experts, share)
+        low = low.unflatten(0, (self.projections, -1)).permute(by_token)
+        return Selected(rows, values, low), gate.permute(by_token)
 
     def products(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Low-rank activations [N, P·K] and the hidden half's logits [N, P·E], not yet weighted by the gates."""
@@ -179,21 +184,28 @@ class RoutedDelta(nn.Module):
         if not isinstance(hidden, Selected):
             return self._add_products(out, hidden, up, starts, scale)
         routed = hidden.routed(up.transpose(1, 2).reshape(-1, self.out_width))
-        for projection, start in enumerate(starts):
-            out[:, start : start + self.out_width].add_(routed[:, projection], alpha=scale)
+        if (columns := self._side_by_side(out, starts)) is not None:
+            columns.add_(routed, alpha=scale)
+        else:
+            for projection, start in enumerate(starts):
+                out[:, start : start + self.out_width].add_(routed[:, projection], alpha=scale)
         self._add_products(out, hidden.shared, up[:, :, self.experts * self.rank :], starts, scale)
 
     def _add_products(self, out: Tensor, low: Tensor, up: Tensor, starts: tuple[int, ...], scale: float) -> None:
         """Add low [N, P, K] · up [P, O, K]ᵀ, projection by projection or at once where their columns are neighbours."""
-        width = self.projections * self.out_width
-        if len(starts) > 1 and starts == tuple(range(starts[0], starts[0] + width, self.out_width)):
-            columns = out[:, starts[0] : starts[0] + width]
-            by_projection = columns.unflatten(-1, (self.projections, self.out_width)).transpose(0, 1)
-            by_projection.baddbmm_(low.transpose(0, 1), up.transpose(1, 2), alpha=scale)
+        if (columns := self._side_by_side(out, starts)) is not None:
+            columns.transpose(0, 1).baddbmm_(low.transpose(0, 1), up.transpose(1, 2), alpha=scale)
             return
         for projection, start in enumerate(starts):
             columns = out[:, start : start + self.out_width]
             columns.addmm_(low[:, projection], up[projection].t(), alpha=scale)
+
+    def _side_by_side(self, out: Tensor, starts: tuple[int, ...]) -> Tensor | None:
+        """The columns of several projections as a view [N, P, O], where they are neighbours."""
+        width = self.projections * self.out_width
+        if len(starts) == 1 or starts != tuple(range(starts[0], starts[0] + width, self.out_width)):
+            return None
+        return out[:, starts[0] : starts[0] + width].unflatten(-1, (self.projections, self.out_width))
 
 
 def token_bias(bias: Tensor | None, rows: Tensor, tokens: int) -> Tensor | None:

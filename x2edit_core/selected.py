@@ -54,7 +54,7 @@ def sampled(x: Tensor, down: Tensor, experts: Tensor, shares: Tensor, parts: int
     tokens, projections, _ = shares.shape
     by_part = torch.arange(down.shape[0], dtype=torch.int32, device=x.device).view(projections * parts, -1)
     first = torch.arange(0, projections * parts, parts, device=x.device).unsqueeze(-1)
-    rows = by_part.index_select(0, (experts + first).view(-1)).view(-1)
+    rows = by_part.index_select(0, (experts + first).reshape(-1)).view(-1)
     ends = torch.arange(0, len(rows) + 1, len(rows) // tokens, dtype=torch.int32, device=x.device)
     _warn_of_csr_silently()
     size = (tokens, down.shape[0])

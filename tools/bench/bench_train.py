@@ -64,11 +64,11 @@ def measure_site(shape: Shape, device: torch.device) -> dict[str, Any]:
 
 def _kept(call: Callable[[], Any], weights: list[torch.Tensor]) -> int:
     """Bytes that autograd keeps during `call`, each storage once, weights and casts of weights left out."""
-    shapes = {tuple(weight.shape) for weight in weights} | {tuple(weight.shape[1:]) for weight in weights}
+    shapes = {tuple(sorted(shape)) for weight in weights for shape in (weight.shape, weight.shape[1:])}
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if tuple(tensor.shape) not in shapes and tuple(reversed(tensor.shape)) not in shapes:
+        if tuple(sorted(tensor.shape)) not in shapes:
             kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
