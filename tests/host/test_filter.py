@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import comfy.samplers
 import pytest
 import torch
 from devkit.running import Running, shown, wait_for
@@ -106,6 +107,15 @@ def test_the_result_is_ksamplers_own_bit_for_bit(pack, graph, calls, sampler, mo
         assert len(calls) == spent
     assert "run again" not in report
     assert torch.equal(latent["samples"], plain(pack, graph, seed, sampler_name=sampler))
+
+
+@pytest.mark.parametrize("mode", ["paper", "continue", "halving"])
+@pytest.mark.parametrize("scheduler", comfy.samplers.SCHEDULER_NAMES)
+def test_the_result_is_ksamplers_own_with_every_schedule(pack, graph, calls, scheduler, mode):
+    """ddim_uniform has eight steps where seven are asked for, beta fewer where two fall together."""
+    latent, seed, _, _, report = run_filter(pack, graph, scheduler=scheduler, mode=mode)
+    assert evaluations(report) == len(calls)
+    assert torch.equal(latent["samples"], plain(pack, graph, seed, scheduler=scheduler))
 
 
 @pytest.mark.parametrize("sampler", ["euler", "ddim", "heun"])

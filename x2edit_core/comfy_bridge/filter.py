@@ -341,7 +341,9 @@ class _Part(_Stage):
             callback({**info, "i": info["i"] + self._done})
 
         start = x if self.x is None else self.x
-        self.x = self._function(model, start, sigmas[self._done : self.until + 1], callback=counted, **options)
+        # To the very end where the run ends: some schedules (ddim_uniform) have a step more than was asked for.
+        stop = None if self.until == self.steps else self.until + 1
+        self.x = self._function(model, start, sigmas[self._done : stop], callback=counted, **options)
         return self.x
 
 
