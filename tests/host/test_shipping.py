@@ -24,6 +24,17 @@ def test_installing_the_requirements_changes_nothing_in_the_hosts_environment():
     assert "already satisfied" in result.stdout
 
 
+def test_the_extras_can_be_installed_from_the_folder():
+    """`pip install -e ".[train]"` asks setuptools for packages; several folders side by side would be an error to it."""
+    command = "from setuptools import Distribution as D; d = D(); d.parse_config_files(); d.set_defaults()"
+    result = subprocess.run(
+        [sys.executable, "-c", f"{command}; print(d.packages, 'train' in d.extras_require)"],
+        cwd=REPO, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["[]", "True"]
+
+
 def test_templates_lie_in_one_folder_that_the_host_serves():
     assert [name for name in TEMPLATE_FOLDERS if (REPO / name).exists()] == []
     assert [path for path in WORKFLOWS.rglob("*.json") if path.parent != WORKFLOWS] == []
@@ -45,7 +56,7 @@ def test_nothing_a_user_needs_is_left_out_of_the_package():
     lines = (REPO / ".comfyignore").read_text(encoding="utf-8").splitlines()
     patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     needed = [REPO / name for name in ("__init__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md")]
-    for folder in ("x2edit_core", "nodes", "web", "locales", "workflows"):
+    for folder in ("x2edit_core", "nodes", "web", "locales", "workflows", "subgraphs", "docs"):
         needed += [path for path in (REPO / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     for path in needed:
         name = path.relative_to(REPO).as_posix()

@@ -2,8 +2,8 @@
 
 thumbnails.py [NAME ...]   write workflows/NAME.jpg for every template, or for those named
 
-While the embedded models are untrained, their own results are noise, so each picture shows a drawn scene and its exact
-edit, and says so.
+The embedded models get half of their edits right at best, and only in 128 px, so each picture shows a drawn scene and its
+exact edit, and says so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _INK, _MARK = (40, 40, 48), (46, 160, 90)
 TEMPLATES: dict[str, tuple[str, str, int]] = {
     "x2edit_edit": ("pair", "remove subject", 5),
     "x2edit_auto": ("pair", "color", 14),
-    "x2edit_auto_t5": ("pair", "replace subject", 8),
+    "x2edit_auto_t5": ("pair", "replace subject", 5),
     "icedit_fill": ("diptych", "material", 4),
     "icedit_moe": ("diptych", "add subject", 6),
     "icedit_training_free": ("diptych", "background", 7),
