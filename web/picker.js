@@ -18,14 +18,14 @@ const WORDS = {
     failed: "The answer did not arrive: ",
   },
   zh: {
-    title: "哪个编辑结果更好?",
+    title: "哪个编辑结果更好？",
     source: "原图",
     candidate: "候选",
     hide: "隐藏",
     show: "选择编辑结果",
     stop: "停止运行",
     timer: (seconds) => `${seconds} 秒后选用第一个`,
-    failed: "回答没有送达:",
+    failed: "回答没有送达：",
   },
 };
 
@@ -69,6 +69,11 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
+// Keys that a person is sending elsewhere must never land on a card: what is picked cannot be taken back.
+function isEditable(target) {
+  return Boolean(target?.isContentEditable || target?.matches("input, textarea, select"));
+}
+
 class Picker {
   constructor(question, onAnswered) {
     this.id = question.id;
@@ -78,18 +83,24 @@ class Picker {
     this.timer = element("span", { className: "x2edit-timer", role: "timer" });
     this.panel = this.draw(question);
     this.panel.addEventListener("keydown", (event) => this.onKey(event, question.count));
-    document.body.append(this.panel);
-    this.panel.showPopover?.(); // above whatever dialog is open: the run waits for this one
-    this.panel.querySelector("button.x2edit-card").focus();
+    this.show();
     this.tick();
     this.clock = setInterval(() => this.tick(), 250);
+  }
+
+  show() {
+    const editing = isEditable(document.activeElement);
+    if (editing) this.panel.querySelector("header").role = "alert"; // read aloud in place of the focus
+    document.body.append(this.panel);
+    this.panel.showPopover?.(); // above whatever dialog is open: the run waits for this one
+    if (!editing) this.panel.querySelector("button.x2edit-card").focus();
   }
 
   draw(question) {
     const cards = Array.from({ length: question.count }, (_, index) => this.card(index));
     return element(
       "section",
-      { className: "x2edit-picker", role: "dialog", popover: "manual", ariaLabel: this.text.title },
+      { className: "x2edit-picker", role: "dialog", popover: "manual", tabIndex: -1, ariaLabel: this.text.title },
       element(
         "header",
         {},
@@ -137,6 +148,10 @@ class Picker {
 
   onKey(event, count) {
     event.stopPropagation(); // the graph's shortcuts must not fire from here
+    if (event.ctrlKey || event.metaKey || event.altKey) {
+      if (event.key === "Enter" || event.key === " ") event.preventDefault(); // it would click the focused card
+      return;
+    }
     const index = Number(event.key) - 1;
     if (Number.isInteger(index) && index >= 0 && index < count) this.answer(index);
   }

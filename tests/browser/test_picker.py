@@ -97,6 +97,66 @@ def test_a_digit_chooses_and_the_graph_stays_as_it_is(page, start):
     assert page.evaluate("() => JSON.stringify(app.graph.serialize())") == before
 
 
+EDITABLE = {
+    "input": "<input id='typing'>",
+    "textarea": "<textarea id='typing'></textarea>",
+    "select": "<select id='typing'><option>1</option><option>2</option></select>",
+    "contenteditable": "<div id='typing' contenteditable='true'></div>",
+}
+
+
+@pytest.fixture
+def typing(page, request):
+    """Something at the top of the page that the person is filling in."""
+    page.evaluate(
+        "html => { const place = document.createElement('div'); place.id = 'form'; place.innerHTML = html;"
+        " place.style = 'position: fixed; z-index: 2000; top: 0; left: 0';"
+        " document.body.append(place); document.getElementById('typing').focus() }",
+        EDITABLE[request.param],
+    )
+    assert focused(page) == "typing"
+    yield
+    page.evaluate("() => document.getElementById('form').remove()")
+
+
+def focused(page):
+    return page.evaluate("() => document.activeElement.id || document.activeElement.className")
+
+
+def assert_open(page, running):
+    page.raw.wait_for_timeout(700)
+    assert running.is_alive() and page.raw.locator(CARDS).count() == 3
+
+
+@pytest.mark.parametrize("typing", EDITABLE, indirect=True)
+def test_whoever_types_goes_on_typing(page, start, typing):
+    running = start(6000 + int(time.time()))
+    page.raw.wait_for_selector(CARDS, timeout=60_000)
+    assert focused(page) == "typing"
+    page.raw.keyboard.press("2")
+    assert_open(page, running)
+    assert page.raw.locator(".x2edit-picker [role=alert] h2").is_visible(), "a screen reader says it all the same"
+    page.raw.locator(".x2edit-picker h2").click()
+    assert focused(page) == "x2edit-picker"
+    page.raw.keyboard.press("2")
+    assert seed_of(running) == running.graph["filter"]["inputs"]["seed"] + 1
+    gone(page)
+
+
+def test_shortcuts_choose_nothing(page, start):
+    running = start(7000 + int(time.time()))
+    page.raw.wait_for_selector(CARDS, timeout=60_000)
+    assert focused(page) == "x2edit-card"
+    assert page.raw.locator(".x2edit-picker [role=alert]").count() == 0, "the focus says it already"
+    for modifier in ("Control", "Meta", "Alt"):
+        page.raw.keyboard.press(f"{modifier}+2")
+        page.raw.keyboard.press(f"{modifier}+Space")
+    assert_open(page, running)
+    page.raw.keyboard.press("3")
+    assert seed_of(running) == running.graph["filter"]["inputs"]["seed"] + 2
+    gone(page)
+
+
 def test_a_reloaded_page_finds_the_open_question(page, start):
     from .conftest import READY
 

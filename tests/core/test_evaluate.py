@@ -13,7 +13,7 @@ from PIL import Image
 
 from x2edit_core.chat import ChatError
 from x2edit_core.demo.scenes import make_case
-from x2edit_core.evaluate.cases import Case, CaseError
+from x2edit_core.evaluate.cases import Case, CaseError, png
 from x2edit_core.evaluate.config import EvaluateConfig, load_config, scoring_key
 from x2edit_core.evaluate.editor import Editor, load_graph
 from x2edit_core.evaluate.places import Places
@@ -62,6 +62,9 @@ def picture(value, size=16):
     buffer = io.BytesIO()
     Image.fromarray(np.full((size, size, 3), value, np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+HALF = png(np.repeat(np.array([[0], [255]], np.uint8), 8, 0).repeat(16, 1))
 
 
 def case(name="a", words="make it red", label="color", value=100, **more):
@@ -117,6 +120,27 @@ def test_other_measures_score_the_kept_edits_anew(tmp_path):
     (outcome,) = run.run([case()])
     assert host.graphs == []
     assert outcome.scores["overall"] == pytest.approx(9)
+
+
+@pytest.mark.parametrize("part", ["target", "mask", "caption"])
+def test_a_corrected_answer_scores_the_kept_edit_anew(tmp_path, part):
+    def read(value):
+        return lambda: picture(value)
+
+    wrong = {"target": read(0), "mask": read(255), "caption": "a blue hat"}
+    right = {**wrong, part: {"target": read(100), "mask": lambda: HALF, "caption": "a red hat"}[part]}
+    evaluation(tmp_path)[0].run([case(**wrong)])
+    run, host = evaluation(tmp_path)
+    heard = []
+    (outcome,) = run.run([case(**right)], lambda outcome, kept: heard.append(kept))
+    assert (heard, host.graphs) == ([False], [])
+    if part == "target":
+        assert outcome.scores["l1_target"] == 0
+        assert (tmp_path / outcome.target).read_bytes() == picture(100)
+    if part == "mask":
+        assert outcome.scores["changed_outside"] == 0, "there is an outside now"
+    run.run([case(**right)], lambda outcome, kept: heard.append(kept))
+    assert heard == [False, True]
 
 
 def test_a_kill_in_the_middle_of_a_line_costs_only_that_line(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import os
@@ -11,12 +12,18 @@ import sys
 import pytest
 from devkit.layout import REPO, WORKFLOWS
 from devkit.replace import with_demo_models
+from devkit.running import Running, wait_for
 from PIL import Image
 
+from x2edit_core.demo.scenes import make_case
 from x2edit_core.evaluate.editor import Editor, load_graph
 from x2edit_core.evaluate.places import PlaceError, Places
+from x2edit_core.evaluate.scenes import scene_case
+from x2edit_core.tasks import Task
+from x2edit_core.workflow.client import PromptError
 
 STEPS = 2
+CASE = scene_case(make_case(0, Task.TONE, "heldout", 64))
 CONFIG = """
 workflow = "{workflow}"
 output = "{output}"
@@ -81,6 +88,41 @@ def test_two_scenes_are_edited_scored_and_not_done_again(server, graph, tmp_path
     assert (said.count("  kept"), said.count("  done")) == (1, 1), "a line that a kill cut off is made again"
     assert {name: (output / name).read_bytes() for name in pictures} == pictures
     assert evaluate(tmp_path).count("  kept") == 2
+
+
+def endless(server, graph):
+    """`graph` with far more steps than a test waits for, and the id of its sampler."""
+    graph = copy.deepcopy(graph)
+    (load,), (sampler,) = (
+        [name for name, node in graph.items() if node["class_type"] == kind] for kind in ("LoadImage", "KSampler")
+    )
+    graph[load]["inputs"]["image"] = server.upload("a.png", CASE.source(), "temp")
+    graph[sampler]["inputs"]["steps"] = 10_000
+    return graph, sampler
+
+
+def edit_too_slowly(server, graph, timeout):
+    with pytest.raises(PromptError, match=f"did not finish the graph within {timeout} s"):
+        Editor(server, graph, timeout=timeout).edit(CASE, CASE.source(), 0)
+
+
+def test_a_case_that_waits_too_long_leaves_the_run_before_it_alone(server, graph):
+    other = Running(server, *endless(server, graph))
+    assert other.begun.wait(120), other.error
+    edit_too_slowly(server, graph, 1)
+    other.join(2)
+    queue = server.get_json("/queue")
+    try:
+        assert other.is_alive(), other.error
+        assert (len(queue["queue_running"]), queue["queue_pending"]) == (1, [])
+    finally:
+        server.interrupt()
+        other.join(60)
+
+
+def test_a_case_that_runs_too_long_is_stopped(server, graph):
+    edit_too_slowly(server, endless(server, graph)[0], 10)
+    wait_for(lambda: not server.get_json("/queue")["queue_running"], 60)
 
 
 @pytest.mark.parametrize("path", sorted(WORKFLOWS.glob("*.json")), ids=lambda path: path.stem)

@@ -51,7 +51,7 @@ class Editor:
         try:
             result = self.client.run(self._filled(case, name, seed), timeout=self.timeout)
         except TimedOut as error:
-            self.client.interrupt()
+            self.client.cancel(error.prompt_id)
             raise PromptError(str(error)) from error
         pictures = [data for node, data in result.images if node == self.places.output]
         if not pictures:

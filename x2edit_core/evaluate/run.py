@@ -90,7 +90,7 @@ class Evaluation:
         try:
             source = case.source()
             edit_key = self.editor.key(case, source, self.seed)
-            key = f"{edit_key}-{_digest(self.scored_by)}"
+            key = f"{edit_key}-{_digest([self.scored_by, *_answer(case)])}"
             earlier = kept.get(case.name)
             if earlier and earlier.done and earlier.key == key and (self.folder / earlier.edit).exists():
                 return earlier
@@ -123,6 +123,12 @@ def load_results(folder: Path) -> dict[str, Outcome]:
             continue
         found[outcome.name] = outcome
     return found
+
+
+def _answer(case: Case) -> list[str | None]:
+    """What is known about the answer, pictures by their content. Scores depend on it and edits do not."""
+    pictures = [hashlib.sha256(read()).hexdigest() if read else None for read in (case.target, case.mask)]
+    return [*pictures, case.caption]
 
 
 def _shown(case: Case, source: bytes, folder: Path) -> dict[str, str]:

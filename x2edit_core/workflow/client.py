@@ -27,7 +27,11 @@ class ServerError(X2EditError):
 
 
 class TimedOut(ServerError):
-    """The host did not get done in time; it may still be at work."""
+    """The host did not get done in time; it may still be at work, on the prompt `prompt_id` if that is what it had."""
+
+    def __init__(self, message: str, prompt_id: str = "") -> None:
+        self.prompt_id = prompt_id
+        super().__init__(message)
 
 
 class PromptError(X2EditError):
@@ -98,7 +102,15 @@ class Client:
         return answer["name"] if folder == "input" else f"{answer['name']} [{folder}]"
 
     def interrupt(self) -> None:
+        """Stop whatever the host is running, whoever queued it."""
         self.post_json("/interrupt", {})
+
+    def cancel(self, prompt_id: str) -> None:
+        """End this prompt alone, whether it is waiting or running; one that has ended is left as it is."""
+        self.post_json("/queue", {"delete": [prompt_id]})
+        # Asked after the deletion, so that a prompt which began in between is seen; older hosts stop whatever runs.
+        if any(item[1] == prompt_id for item in self.get_json("/queue")["queue_running"]):
+            self.post_json("/interrupt", {"prompt_id": prompt_id})
 
     def free(self) -> None:
         """Ask the host to unload models and drop cached outputs; it does so between prompts."""
@@ -117,10 +129,16 @@ class Client:
     def run(
         self, graph: Graph, on_progress: Callable[[Progress], None] | None = None, timeout: float = 900.0
     ) -> Result:
-        """Queue `graph`, wait for its end and fetch its pictures. Raises `PromptError` if any node failed."""
+        """Queue `graph`, wait for its end and fetch its pictures. Raises `PromptError` if any node failed.
+
+        Raises `TimedOut` after `timeout` seconds, those in the queue counted; the prompt stays with the host.
+        """
         with self._listening(graph, on_progress):
             prompt_id = self.queue(graph)
-            self.wait_until(lambda: self.history(prompt_id) is not None, timeout, "finish the graph")
+            try:
+                self.wait_until(lambda: self.history(prompt_id) is not None, timeout, "finish the graph")
+            except TimedOut as error:
+                raise TimedOut(str(error), prompt_id) from None
         record = self.history(prompt_id)
         assert record is not None
         _raise_failure(record["status"])
