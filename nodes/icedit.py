@@ -96,8 +96,8 @@ class ICEditConditioning(io.ComfyNode):
                     multiline=True,
                     default=canvas.SENTENCE,
                     optional=True,
-                    tooltip="The sentence around the instruction, with {instruction} in it. Empty is ICEdit's own, mirrored "
-                    "for an edit on the left.",
+                    tooltip="The sentence around the instruction, with {instruction} in it. ICEdit's own, which empty stands "
+                    "for too, is mirrored for an edit on the left.",
                 ),
                 io.Float.Input(
                     "guidance",
@@ -251,6 +251,14 @@ class ICEditStaticFallback(io.ComfyNode):
                     optional=True,
                     tooltip="How strongly the averaged adapter acts. 0 leaves the model exactly as it was.",
                 ),
+                io.String.Input(
+                    "save_as",
+                    default="",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Also save the averaged adapter as a LoRA file of this name in models/loras; empty saves nothing. "
+                    "A model whose layers are fused then passes through: load the file with its own LoRA node.",
+                ),
             ],
             outputs=[
                 io.Model.Output("model", display_name="model", tooltip="The model with the averaged adapter merged.")
@@ -258,8 +266,8 @@ class ICEditStaticFallback(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: Any, adapter: ManagedAdapter, strength: float = 1.0) -> io.NodeOutput:
-        return io.NodeOutput(apply_static(model, adapter, strength))
+    def execute(cls, model: Any, adapter: ManagedAdapter, strength: float = 1.0, save_as: str = "") -> io.NodeOutput:
+        return io.NodeOutput(apply_static(model, adapter, strength, save_as))
 
 
 NODES = [ICEditDiptych, ICEditConditioning, ICEditCrop, ICEditNoise, ICEditStaticFallback]

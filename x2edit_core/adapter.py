@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -133,7 +133,11 @@ class Adapter(nn.Module):
 
     def routed_part(self) -> Adapter | None:
         """What remains once the plain sites are in the model's weights: the routed sites, on the same modules."""
-        kept = [index for index, site in enumerate(self.sites) if site.routed]
+        return self.part(lambda site: site.routed)
+
+    def part(self, wanted: Callable[[Site], bool]) -> Adapter | None:
+        """The sites that are wanted, on the same modules: the adapter itself if all are, None if none is."""
+        kept = [index for index, site in enumerate(self.sites) if wanted(site)]
         if len(kept) == len(self.sites):
             return self
         deltas, sites = [self.delta(index) for index in kept], tuple(self.sites[index] for index in kept)

@@ -52,8 +52,8 @@ class Attachment:
         embeddings = adapter.task_embeddings(self.tasks.entries)
         return [adapter.delta(index).task_bias(embeddings) for index in range(len(adapter.sites))]
 
-    def entry_rows(self, rows: int, chunks: int) -> tuple[int, ...]:
-        return self.tasks.row_entries(rows, chunks) if self.tasks else (0,) * rows
+    def entry_rows(self, rows: int, chunks: int, pictures: int = 0) -> tuple[int, ...]:
+        return self.tasks.row_entries(rows, chunks, pictures) if self.tasks else (0,) * rows
 
 
 @dataclass(frozen=True)

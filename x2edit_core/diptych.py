@@ -34,11 +34,11 @@ _FEATHER = 1 / 64
 
 
 def sentence(instruction: str, side: Side = "right", template: str = "") -> str:
-    """The prompt for an instruction; ICEdit's own sentence without a template, mirrored when the edit is on the left.
+    """The prompt for an instruction. ICEdit's own sentence, given or left empty, is mirrored for an edit on the left.
 
-    Raises `X2EditError` for a template without `{instruction}`.
+    Any other template is taken as it is; raises `X2EditError` for one without `{instruction}`.
     """
-    if not template.strip():
+    if template.strip() in ("", SENTENCE):
         template = SENTENCE if side == "right" else _mirrored(SENTENCE)
     if "{instruction}" not in template:
         raise X2EditError(
@@ -93,9 +93,14 @@ def greyed(diptych: Tensor, mask: Tensor) -> Tensor:
 def panels(image: Tensor, layout: DiptychLayout) -> tuple[Tensor, Tensor]:
     """(edit, source) panels of a finished canvas, which may have been enlarged meanwhile."""
     canvas, found = layout.canvas, size_of(image)
-    if found.width % 2 or abs(found.aspect / canvas.aspect - 1) > 0.02:
+    if abs(found.aspect / canvas.aspect - 1) > 0.02:
         raise X2EditError(
             f"A diptych of {canvas}, or an enlargement of it, was expected; a picture of {found} is connected."
+        )
+    if found.width % 2:
+        raise X2EditError(
+            f"A diptych enlarged to {found} is connected, whose two panels would differ by a pixel column; its width must "
+            "be even. Enlarge it by another factor, or crop first and enlarge the edit alone."
         )
     half = found.width // 2
     left, right = image[:, :, :half], image[:, :, half:]

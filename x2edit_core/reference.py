@@ -17,6 +17,8 @@ from torch import Tensor
 METHOD = "x2edit"
 """Value of the host's `reference_latents_method` that marks references as ours."""
 
+_INDEX_CLEAN = "index_timestep_zero"
+
 AUTOMATIC_OFFSETS = (64, 128)
 _AUTOMATIC_LIMIT_TOK = 1024
 
@@ -24,14 +26,16 @@ _AUTOMATIC_LIMIT_TOK = 1024
 class ReferenceMethod(str):
     """The method name, with one flag per reference latent: whether `X2EditReference` put it there.
 
-    A plain string to the host; the flags let latents from other nodes keep the host's own behaviour.
+    A plain string to the host; the flags let latents from other nodes keep the host's own behaviour, by the method
+    that they were given before (`foreign`, None for the host's default).
     """
 
     flags: tuple[bool, ...]
+    foreign: str | None
 
-    def __new__(cls, flags: tuple[bool, ...]) -> ReferenceMethod:
+    def __new__(cls, flags: tuple[bool, ...], foreign: str | None = None) -> ReferenceMethod:
         method = super().__new__(cls, METHOD)
-        method.flags = flags
+        method.flags, method.foreign = flags, foreign
         return method
 
 
@@ -41,6 +45,22 @@ def ours(method: Any, count: int) -> tuple[bool, ...]:
         return (False,) * count
     flags = getattr(method, "flags", (True,) * count)[:count]
     return flags + (False,) * (count - len(flags))
+
+
+def foreign_method(method: Any) -> str | None:
+    """The method of the reference latents that are not ours, from the conditioning's method value."""
+    return getattr(method, "foreign", None) if method == METHOD else method
+
+
+def host_method(method: Any) -> tuple[str, bool]:
+    """What the host should place the foreign latents by, and whether they are clean (t = 0) tokens as ours are.
+
+    The host's own way to clean tokens doubles its modulation, which ours replaces.
+    """
+    foreign = foreign_method(method)
+    if foreign == _INDEX_CLEAN:
+        return "index", True
+    return foreign or METHOD, False
 
 
 def automatic_offset(target_tokens: int, offsets: tuple[int, int] = AUTOMATIC_OFFSETS) -> int:
@@ -65,14 +85,19 @@ class ReferencePlan:
         return self.spans[-1][1]
 
 
-def plan_references(target_tokens: int, grids: list[Tensor], flags: tuple[bool, ...]) -> ReferencePlan:
-    """The plan for references whose position grids [tokens_k, axes] are given in order; see `ReferencePlan`."""
+def plan_references(
+    target_tokens: int, grids: list[Tensor], flags: tuple[bool, ...], clean: bool = False
+) -> ReferencePlan:
+    """The plan for references whose position grids [tokens_k, axes] are given in order; see `ReferencePlan`.
+
+    With `clean` those that are not ours keep their places and take the modulation of t = 0 as well.
+    """
     spans: list[tuple[int, int, int | slice]] = [(0, target_tokens, 0)]
     positions = []
     start = target_tokens
     for grid, is_ours in zip(grids, flags, strict=True):
         end = start + grid.shape[0]
-        spans.append((start, end, int(is_ours)))
+        spans.append((start, end, int(is_ours or clean)))
         if is_ours:
             positions.append((start, end, grid))
         start = end

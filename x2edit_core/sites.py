@@ -149,6 +149,12 @@ def sites_for(kind: str, shape: FluxShape) -> tuple[Site, ...]:
     return SITE_TABLES[kind](shape)
 
 
+def read_outputs(shape: FluxShape) -> frozenset[str]:
+    """Modules whose output some kind of adapter reads; what another adds there must not be in it by then."""
+    tables = (sites(shape) for sites in SITE_TABLES.values())
+    return frozenset(site.module for table in tables for site in table if site.side == "output")
+
+
 def _plain(module: str, stream: Literal["image", "vector"], in_width: int, key: str, width: int) -> Site:
     return Site(module, "input", stream, in_width, (Slot(key, 0, width),), routed=False)
 

@@ -132,11 +132,21 @@ class TaskBatch:
             tuple(entry for part in parts for entry in (part.entries if isinstance(part, TaskBatch) else (part,)))
         )
 
-    def row_entries(self, rows: int, chunks: int) -> tuple[int, ...]:
+    def row_entries(self, rows: int, chunks: int, pictures: int = 0) -> tuple[int, ...]:
         """Entry index for each of `rows` rows made of `chunks` equal parts (the host stacks conditioned and
-        unconditioned halves in one forward; both halves hold the same pictures)."""
-        per_chunk = max(rows // max(chunks, 1), 1)
+        unconditioned halves in one forward; both halves hold the same pictures).
+
+        `pictures`, where known, is how many are sampled: it tells a single part from `chunks` of them, as some
+        wrappers evaluate the halves apart and still report both.
+        """
+        per_chunk = _rows_per_chunk(rows, max(chunks, 1), pictures)
         return tuple((row % per_chunk) % len(self.entries) for row in range(rows))
+
+
+def _rows_per_chunk(rows: int, chunks: int, pictures: int) -> int:
+    if rows in (pictures, pictures * chunks):
+        return max(pictures, 1)
+    return rows if rows % chunks else max(rows // chunks, 1)
 
 
 def _normalise(name: str) -> str:

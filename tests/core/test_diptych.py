@@ -45,6 +45,7 @@ def test_sentence_is_the_trained_one_word_for_word():
 
 def test_sentence_on_the_left_is_mirrored_and_a_template_is_taken_as_it_is():
     assert "On the left, the scene is exactly the same as on the right but x" in diptych.sentence("x", "left")
+    assert diptych.sentence("x", "left", diptych.SENTENCE) == diptych.sentence("x", "left"), "a widget holds it in full"
     assert diptych.sentence("{x}", template="right: {instruction}!") == "right: {x}!"
     assert diptych.sentence("x", "left", "On the right {instruction}") == "On the right x"
     with pytest.raises(X2EditError, match="instruction would be lost"):
@@ -100,6 +101,8 @@ def test_a_picture_that_is_no_diptych_of_this_layout_is_refused():
     layout = DiptychLayout(Size(64, 64), Size(64, 64))
     with pytest.raises(X2EditError, match="128 × 64"):
         diptych.crop(torch.rand(1, 64, 64, 3), layout)
+    with pytest.raises(X2EditError, match=r"195 × 98.*width must be even"):
+        diptych.crop(torch.rand(1, 98, 195, 3), layout)
     with pytest.raises(X2EditError, match="not a diptych"):
         diptych.finish(torch.rand(1, 64, 128, 3), object(), None, False, None)
     with pytest.raises(X2EditError, match="connect `source`"):

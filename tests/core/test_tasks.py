@@ -50,11 +50,28 @@ def test_blend_weights_add_up_and_ends_are_pure():
         (2, 4, 2, (0, 1, 0, 1)),
         (2, 6, 2, (0, 1, 0, 0, 1, 0)),
         (3, 4, 2, (0, 1, 0, 1)),
+        (2, 3, 2, (0, 1, 0)),
     ],
 )
 def test_rows_use_entries_in_turn_within_each_half(entries, rows, chunks, expected):
     batch = TaskBatch(tuple(TaskChoice(Task.from_id(index)) for index in range(entries)))
     assert batch.row_entries(rows, chunks) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "chunks", "pictures", "expected"),
+    [
+        (4, 2, 2, (0, 1, 0, 1)),
+        (2, 2, 2, (0, 1)),
+        (3, 2, 3, (0, 1, 2)),
+        (1, 2, 1, (0,)),
+        (2, 2, 1, (0, 0)),
+        (4, 2, 7, (0, 1, 0, 1)),
+    ],
+)
+def test_one_half_at_a_time_is_known_by_the_number_of_pictures(rows, chunks, pictures, expected):
+    batch = TaskBatch(tuple(TaskChoice(Task.from_id(index)) for index in range(3)))
+    assert batch.row_entries(rows, chunks, pictures) == expected
 
 
 def test_batches_flatten():

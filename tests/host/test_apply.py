@@ -135,6 +135,24 @@ def test_a_reversed_range_is_refused(pack, base, adapter):
         apply(pack, base, adapter, start_percent=0.6, end_percent=0.5)
 
 
+def one_half_at_a_time(apply_model, args):
+    """As nodes that save memory do: the halves in turn, with the options of both."""
+    count = len(args["cond_or_uncond"])
+    assert count == 2, "the host gave both halves at once"
+
+    def half(value, index):
+        if isinstance(value, torch.Tensor):
+            return value.chunk(count)[index]
+        return [half(item, index) for item in value] if isinstance(value, list) else value
+
+    parts = [
+        apply_model(*(half(args[name], index) for name in ("input", "timestep")),
+                    **{name: half(value, index) for name, value in args["c"].items()})
+        for index in range(count)
+    ]  # fmt: skip
+    return torch.cat(parts)
+
+
 def test_both_halves_of_guidance_use_their_rows_task(pack, base, adapter):
     """Two pictures with two tasks and cfg 2 equal each picture with its own task alone."""
     case = golden_cases("x2edit")[2]["tensors"]
@@ -149,7 +167,12 @@ def test_both_halves_of_guidance_use_their_rows_task(pack, base, adapter):
     (batch,) = pack.run("X2EditTaskBatch", **{"tasks.task0": tasks[0], "tasks.task1": tasks[1]})
     (model,) = pack.run("X2EditApply", model=base, adapter=adapter, task=batch)
     both = slice(0, 2)
-    together = velocity(model, conds(case["context"], both), case["noise"], 0.8, conds(other, both), cfg=2.0)
+    halves = conds(case["context"], both), conds(other, both)
+    together = velocity(model, halves[0], case["noise"], 0.8, halves[1], cfg=2.0)
+    apart = model.clone()
+    apart.set_model_unet_function_wrapper(one_half_at_a_time)
+    separate = velocity(apart, halves[0], case["noise"], 0.8, halves[1], cfg=2.0)
+    torch.testing.assert_close(separate, together, rtol=1e-4, atol=1e-5)
     for row, task in enumerate(tasks):
         (model,) = pack.run("X2EditApply", model=base, adapter=adapter, task=task)
         one = slice(row, row + 1)

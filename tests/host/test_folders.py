@@ -68,3 +68,24 @@ def test_a_replaced_file_is_read_again(pack, adapters):
     file = adapters / "sub" / "own.safetensors"
     os.utime(file, ns=(1, 1))
     assert node.fingerprint_inputs("sub/own.safetensors") != before
+
+
+def test_two_files_of_one_name_are_two_entries(pack, adapters, tmp_path_factory, monkeypatch):
+    """As both of ICEdit's are published; the name alone stays the one in models/x2edit."""
+    loras = tmp_path_factory.mktemp("loras")
+    own, name = adapters / "sub" / "own.safetensors", "pytorch_lora_weights.safetensors"
+    shutil.copyfile(own, adapters / name)
+    shutil.copyfile(own, loras / name)
+    shutil.copytree(adapters / "Édition one", loras / "Édition one")
+    (loras / "sub").symlink_to(adapters / "sub")
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras", ([str(loras)], {".safetensors"}))
+    for category in ("x2edit", "loras"):
+        folder_paths.filename_list_cache.pop(category, None)
+    folders = pack.core("comfy_bridge.folders")
+    names = folders.adapter_names()
+    for entry in (name, "Édition one"):
+        assert names.count(entry) == names.count(f"loras/{entry}") == 1
+        assert folders.adapter_path(entry) == adapters / entry
+        assert folders.adapter_path(f"loras/{entry}") == loras / entry
+    assert "loras/sub/own.safetensors" not in names, "it is the same file"
+    folder_paths.filename_list_cache.pop("loras", None)

@@ -203,6 +203,55 @@ def test_static_fallback_is_the_exact_mean_of_the_experts(pack, golden_base, ada
     assert same is golden_base
 
 
+@pytest.fixture
+def loras(tmp_path, monkeypatch):
+    """models/loras, empty."""
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras", ([str(tmp_path)], {".safetensors"}))
+    folder_paths.filename_list_cache.pop("loras", None)
+    yield tmp_path
+    folder_paths.filename_list_cache.pop("loras", None)
+
+
+def test_static_form_as_a_lora_file_is_the_same_in_the_hosts_own_loader(pack, golden_base, adapter, loras):
+    inputs = {"model": golden_base, "adapter": adapter, "strength": 0.6, "save_as": "icedit/static"}
+    (expected,) = pack.run("ICEditStaticFallback", **inputs)
+    (found,) = pack.run(
+        "LoraLoaderModelOnly", model=golden_base, lora_name="icedit/static.safetensors", strength_model=0.6
+    )
+    assert set(found.patches) == set(expected.patches)
+    assert torch.equal(run(found), run(expected))
+    pack.run("ICEditStaticFallback", **inputs)
+    assert [file.name for file in loras.rglob("*.*")] == ["static.safetensors"], "its own file is replaced"
+
+
+def test_a_fused_model_passes_through_once_the_file_is_saved(pack, golden_base, adapter, loras, caplog):
+    fused = golden_base.clone()
+    fused.add_object_patch("diffusion_model", FusedTransformer())
+    bare = load(GOLDEN_FILL)
+    for block in bare.model.diffusion_model.single_blocks:
+        block.linear1 = Closed(block.linear1)
+    for number, model in enumerate((fused, bare)):
+        (same,) = pack.run("ICEditStaticFallback", model=model, adapter=adapter, save_as=f"static{number}")
+        assert same is model and (loras / f"static{number}.safetensors").exists()
+    assert sum("LoRA node" in record.getMessage() for record in caplog.records) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("../up", "plain one"), ("/root/up", "plain one"), ("theirs", "was not written by this node")]
+)
+def test_other_files_are_safe_from_save_as(pack, golden_base, adapter, loras, name, message):
+    save_file({"weight": torch.zeros(1)}, loras / "theirs.safetensors")
+    with pytest.raises(ValueError, match=message):
+        pack.run("ICEditStaticFallback", model=golden_base, adapter=adapter, save_as=name)
+    assert set(load_file(loras / "theirs.safetensors")) == {"weight"} and len(list(loras.iterdir())) == 1
+
+
+def test_nothing_is_saved_for_a_model_that_does_not_fit(pack, text_to_image, adapter, loras):
+    with pytest.raises(ValueError, match=r"FLUX.1 Fill"):
+        pack.run("ICEditStaticFallback", model=text_to_image, adapter=adapter, save_as="static")
+    assert not list(loras.iterdir())
+
+
 def test_static_fallback_refuses_what_has_no_static_form(pack, text_to_image, x2edit_adapter):
     with pytest.raises(ValueError, match="no static form"):
         pack.run("ICEditStaticFallback", model=text_to_image, adapter=x2edit_adapter)
@@ -253,19 +302,59 @@ def test_stacks_with_a_lora_in_either_order(pack, golden_base, adapter, tmp_path
     assert relative_error(run(apply(pack, golden_base, adapter)), expected) > 1e-3
 
 
-def test_stacks_with_an_x2edit_adapter_whatever_its_offset(pack, golden_base, adapter, x2edit_adapter):
-    """X2Edit's experts fit FLUX Fill too; its reference offset is no business of ICEdit's."""
+def test_stacks_with_an_x2edit_adapter_whatever_its_offset(pack, golden_base, adapter, plain, x2edit_adapter):
+    """X2Edit's experts fit FLUX Fill too; its reference offset is no business of ICEdit's.
+
+    A range that leaves out only the very end keeps everything beside the layers: there the core's own sum is computed.
+    """
     (task,) = pack.run("X2EditTask", task="style")
-    kinds = {"end_percent": 0.999}
 
-    def x2edit(model):
-        return apply(pack, model, x2edit_adapter, task=task, reference_offset=32, **kinds)
+    def stacked(order, **inputs):
+        model = golden_base
+        for part in order:
+            options = {"task": task, "reference_offset": 32} if part is x2edit_adapter else {}
+            model = apply(pack, model, part, **options, **inputs)
+        return run(model)
 
-    one = run(apply(pack, x2edit(golden_base), adapter, **kinds))
-    two = run(x2edit(apply(pack, golden_base, adapter, **kinds)))
-    assert relative_error(one, two) < 1e-5
-    assert relative_error(one, run(x2edit(golden_base))) > 1e-3
-    assert relative_error(one, run(apply(pack, golden_base, adapter))) > 1e-3
+    for kind in (adapter, plain):
+        expected = stacked((kind, x2edit_adapter), end_percent=0.999)
+        for order in ((kind, x2edit_adapter), (x2edit_adapter, kind)):
+            assert relative_error(stacked(order), expected) < 1e-5
+        for alone in (kind, x2edit_adapter):
+            assert relative_error(stacked((alone,)), expected) > 1e-3
+
+
+def test_only_layers_whose_output_is_read_lose_their_merged_parts(pack, golden_base, adapter, x2edit_adapter):
+    """Here one of the 11 weights that ICEdit patches; what others patched there stays."""
+    (task,) = pack.run("X2EditTask", task="style")
+    read = "diffusion_model.double_blocks.0.img_attn.proj.weight"
+    foreign = golden_base.clone()
+    foreign.add_patches({read: ("diff", (torch.zeros(golden_base.model.state_dict()[read].shape),))})
+    once = apply(pack, foreign, adapter)
+    twice = apply(pack, apply(pack, once, adapter, strength=0.5), x2edit_adapter, task=task)
+    assert set(twice.patches) == set(once.patches) and twice.patches_uuid != once.patches_uuid
+    assert [len(model.patches[read]) for model in (once, twice)] == [2, 1]
+    strengths = [item.strength for item in twice.get_attachment("x2edit").attachments]
+    assert sorted(strengths) == [0.5, 0.5, 1.0, 1.0, 1.0], "two of experts, two of plain parts, and X2Edit"
+    (static,) = pack.run(
+        "ICEditStaticFallback", model=apply(pack, golden_base, x2edit_adapter, task=task), adapter=adapter
+    )
+    assert read not in static.patches and static.patches
+
+
+def test_merged_parts_lie_in_main_memory(pack, golden_base, plain):
+    """Whatever device the adapter is on: a patch there would keep memory that the host counts as free."""
+
+    class OnDevice(torch.Tensor):
+        def cpu(self):
+            return self.as_subclass(torch.Tensor)
+
+    models = pack.core("comfy_bridge.models")
+    parts = [(*place, down.data.as_subclass(OnDevice), up.data.as_subclass(OnDevice))
+             for *place, down, up in models._plain_parts(plain.adapter)]  # fmt: skip
+    merged = models._merged(golden_base, plain, parts, 1.0)
+    weights = [tensor for entries in merged.patches.values() for entry in entries for tensor in entry[1].weights[:2]]
+    assert {type(tensor) for tensor in weights} == {torch.Tensor}
 
 
 def test_applied_twice_is_its_strengths_sum(pack, golden_base, adapter):

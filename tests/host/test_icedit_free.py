@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -234,3 +237,37 @@ def test_nothing_remains_on_the_model(pack, models, image):
     _, features, _ = invert(pack, models, image, steps=2)
     pack.run("ICEditInject", model=models[0], features=features)
     assert str(models[0].model_options) == options
+
+
+def test_a_new_seed_redraws_the_other_panel_and_inverts_nothing(pack, models, image, conditioned, monkeypatch):
+    bridge = pack.core("comfy_bridge.features")
+    follow, runs = bridge._follow, []
+    monkeypatch.setattr(bridge, "_follow", lambda *inputs: runs.append(1) or follow(*inputs))
+    picture = image.clone()
+    first, kept, _ = invert(pack, models, picture, steps=2, seed=1)
+    second, same, _ = invert(pack, models, picture, steps=2, seed=2)
+    assert len(runs) == 1 and same is kept and second.inverted is first.inverted
+    (plain,) = pack.run("RandomNoise", noise_seed=2)
+    latent = conditioned[2]
+    assert torch.equal(second.generate_noise(latent)[..., 8:], plain.generate_noise(latent)[..., 8:])
+    text = conditioned[0]
+    (guided,) = pack.run("FluxGuidance", conditioning=text, guidance=1.0)
+    others = ({"steps": 3}, {"solver": "euler"}, {"layers_start": 0.5}, {"side": "left"}, {"conditioning": text},
+              {"conditioning": guided}, {"check": True})  # fmt: skip
+    for done, inputs in enumerate(others, 2):
+        invert(pack, models, picture, **{"steps": 2, **inputs})
+        assert len(runs) == done + (1 if "check" in inputs else 0), inputs
+    with pytest.raises(ValueError, match="GiB"):
+        invert(pack, models, picture, steps=2, memory_limit=1e-9)
+
+
+def test_what_is_kept_goes_with_the_picture_it_is_of(pack, models, image):
+    picture = image.clone()
+    _, features, _ = invert(pack, models, picture, steps=1)
+    alive = weakref.ref(features)
+    del features
+    gc.collect()
+    assert alive() is not None, "another seed would use it"
+    del picture
+    gc.collect()
+    assert alive() is None

@@ -78,9 +78,9 @@ class FluxText:
 def encoded(pack, models):
     """(tokens of one conditioning run, its conditioning, the tokenizer)."""
 
-    def run(**inputs):
+    def run(side="right", **inputs):
         clip = FluxText()
-        canvas, mask, _ = diptych(pack, torch.rand(1, 64, 64, 3))
+        canvas, mask, _ = diptych(pack, torch.rand(1, 64, 64, 3), side=side)
         positive, negative, _ = condition(pack, models, canvas, mask, clip=clip, instruction=INSTRUCTION, **inputs)
         assert clip.options == {}, "the connected CLIP keeps its own settings"
         return clip.seen[0], positive, negative, clip.tokenizer
@@ -115,6 +115,14 @@ def test_guidance_is_50_and_the_negative_is_empty(encoded):
 def test_a_template_of_ones_own(encoded):
     tokens, _, _, tokenizer = encoded(template="Right: {instruction}.")
     expected = tokenizer.t5xxl.tokenizer(f"Right: {INSTRUCTION}.")["input_ids"]
+    assert [token for token, _ in tokens["t5xxl"][0]][: len(expected)] == expected
+
+
+def test_an_edit_on_the_left_is_announced_there_by_the_default_sentence(encoded):
+    tokens, _, _, tokenizer = encoded(side="left")
+    swapped = {"right,": "left,", "left": "right"}
+    mirrored = " ".join(swapped.get(word, word) for word in PREFIX.split(" "))
+    expected = tokenizer.t5xxl.tokenizer(mirrored + INSTRUCTION)["input_ids"]
     assert [token for token, _ in tokens["t5xxl"][0]][: len(expected)] == expected
 
 

@@ -80,16 +80,25 @@ def test_ten_runs_leave_no_tensor_behind(graph):
     assert tensors_alive() <= before
 
 
-def test_a_model_loaded_in_part_gives_the_same_picture(graph):
+def test_a_model_loaded_in_part_gives_the_same_picture(graph, monkeypatch):
     """The host keeps some layers offloaded and casts them at use; the experts attach to those just the same."""
-    model, positive, _ = graph
+    model, positive, adapter = graph
     expected = velocity(model, positive, CASE["noise"], 0.7)
     memory.unload_all_models()
-    model.model.to(torch.device("cpu"))
-    model.patch_model(torch.device("cpu"), lowvram_model_memory=1)
-    offloaded = [part for part in model.model.modules() if getattr(part, "prev_comfy_cast_weights", None) is not None]
-    assert offloaded, "the host offloaded nothing; the test would show nothing"
+    use_more, flux = memory.LoadedModel.model_use_more_vram, model.model.diffusion_model
+
+    def with_half_the_room(entry, extra_memory, **options):
+        room = entry.model.model_size() / 2 if entry.model.model is model.model else extra_memory
+        return use_more(entry, room, **options)
+
+    monkeypatch.setattr(memory.LoadedModel, "model_use_more_vram", with_half_the_room)
+    sites = [flux.get_submodule(site.module) for site in adapter.adapter.sites]
+    offloaded = []
+    flux.register_forward_pre_hook(
+        lambda *_: offloaded.append(sum(hasattr(site, "prev_comfy_cast_weights") for site in sites))
+    )
     options = model.model_options["transformer_options"]
     assert torch.equal(velocity(model, positive, CASE["noise"], 0.7), expected)
+    assert offloaded and all(0 < count < len(sites) for count in offloaded), "within the pass, some of our layers are"
     assert model.model_options["transformer_options"] is options
-    model.unpatch_model(torch.device("cpu"))
+    memory.unload_all_models()

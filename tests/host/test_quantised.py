@@ -134,3 +134,6 @@ def test_half_precision_bases(pack, plain, dtype):
     bare = [velocity(model, positive(pack, model), CASE["noise"], 0.7).float() for model in (half, full)]
     rounding = relative_error(*bare)
     assert relative_error(found, expected) < 1.5 * rounding, "the experts add no more error than the base has itself"
+    strong = [evaluate(pack, model, 8.0).float() for model in (half, full)]
+    added = [patched - alone for patched, alone in zip(strong, bare, strict=True)]
+    assert relative_error(*added) < 0.5, "what they add is theirs: far beyond the rounding at this strength"

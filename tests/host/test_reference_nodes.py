@@ -168,6 +168,77 @@ def test_a_mixed_chain_treats_each_reference_as_whose_it_is(pack, models, applie
     assert velocity(applied, later, CASE["noise"], 0.5).isfinite().all()
 
 
+def positions(model, positive, reference_tokens):
+    """Position ids of the image tokens in one evaluation, those of the first row after the 8 × 8 target's."""
+    seen, watched = [], model.clone()
+
+    def watch(state):
+        seen.append(state["img_ids"][0, -reference_tokens:].clone())
+        return state
+
+    watched.set_model_patch(watch, "post_input")
+    out = velocity(watched, positive, CASE["noise"], 0.5)
+    return seen[0], out
+
+
+@pytest.mark.parametrize("method", ["index", "uxo/uno", "offset", "index_timestep_zero"])
+def test_foreign_references_keep_their_method_beside_ours(pack, models, applied, method, caplog):
+    """Before ours or after it, they stand where the bare model has them without ours; it is said once.
+
+    Places by the last method are those of `index`; the host itself cannot run it on a FLUX.1.
+    """
+    pack.core("comfy_bridge.notices")._said.clear()
+    latents = [{"samples": torch.rand(1, 16, 8, 8)}, {"samples": torch.rand(1, 16, 4, 12)}]
+
+    def foreign(conds, latent):
+        return pack.run("ReferenceLatent", conditioning=conds, latent=latent)[0]
+
+    def by_method(conds, method=method):
+        name = "FluxKontextMultiReferenceLatentMethod"
+        return pack.run(name, conditioning=conds, reference_latents_method=method)[0]
+
+    both = foreign(foreign(text(), latents[0]), latents[1])
+    alone = by_method(both, method.removesuffix("_timestep_zero"))
+    expected, _ = positions(models[0], alone, 16 + 12)
+    image = torch.rand(1, 64, 64, 3)
+    last = reference(pack, models, image, by_method(both), size="keep")[0]
+    between = foreign(
+        reference(pack, models, image, by_method(foreign(text(), latents[0])), size="keep")[0], latents[1]
+    )
+    outs = []
+    for mixed in (last, between):
+        found, out = positions(applied, mixed, 16 + 12 + 16)
+        assert torch.equal(found[:28], expected)
+        assert (found[28:, 0] == 0).all() and found[28:, 1].min() == 64, "ours, one offset away"
+        outs.append(out)
+    assert torch.equal(*outs) and outs[0].isfinite().all()
+    assert sum("set by another node" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_method_that_cleans_references_cleans_the_foreign_ones(pack, models, applied):
+    """Their modulation is the step's own by the one method and that of t = 0 by the other; places are equal."""
+    outs = []
+    for method in ("index", "index_timestep_zero"):
+        (theirs,) = pack.run("ReferenceLatent", conditioning=text(), latent={"samples": torch.ones(1, 16, 8, 8)})
+        (marked,) = pack.run(
+            "FluxKontextMultiReferenceLatentMethod", conditioning=theirs, reference_latents_method=method
+        )
+        mixed, _, _ = reference(pack, models, torch.full((1, 64, 64, 3), 0.5), marked, size="keep")
+        outs.append(velocity(applied, mixed, CASE["noise"], 0.5))
+    assert relative_error(*outs) > 1e-4
+
+
+def test_references_on_a_base_with_further_channels_are_refused_by_name(pack):
+    fill = golden_models(pack, "fill")
+    adapter = golden_adapter(pack)
+    (model,) = pack.run("X2EditApply", model=fill[0], adapter=adapter)
+    positive, latent, _ = pack.run(
+        "X2EditReference", conditioning=text(), vae=fill[2], image=torch.rand(1, 64, 64, 3), size="keep"
+    )
+    with pytest.raises(ValueError, match=r"FLUX.1 Fill takes 96 channels.*text-to-image FLUX.*ICEdit Diptych"):
+        sample(pack, model, positive, latent)
+
+
 def test_routing_map_shows_every_patch_and_counts_them(pack, models, applied):
     positive, latent, _ = reference(pack, models, torch.rand(2, 64, 96, 3), size="keep")
     for stream, projection in (("double", "q"), ("double", "proj"), ("single", "v")):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import math
+import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -95,6 +96,36 @@ class Inversion:
     report: str
 
 
+class LastInversion:
+    """The last inversion, found again by the very objects it was made from and by equal settings.
+
+    It lives no longer than they do: the host holds them as outputs of other nodes, so that a graph without them, or
+    /free, frees the kept values too.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self, _: object = None) -> None:
+        self._sources: tuple[weakref.ref[Any], ...] = ()
+        self._text: Any = None
+        self._settings: tuple[Any, ...] = ()
+        self._result: Inversion | None = None
+
+    def find(self, sources: Sequence[Any], text: Any, settings: tuple[Any, ...]) -> Inversion | None:
+        """The result if it was made from these; conditioning is a list, which only a reference of its own can mark."""
+        found = [ref() for ref in self._sources]
+        same = len(found) == len(sources) and all(a is b for a, b in zip(found, sources, strict=True))
+        return self._result if same and text is self._text and settings == self._settings else None
+
+    def keep(self, sources: Sequence[Any], text: Any, settings: tuple[Any, ...], result: Inversion) -> None:
+        self._sources = tuple(weakref.ref(source, self.forget) for source in sources)
+        self._text, self._settings, self._result = text, settings, result
+
+
+last_inversion = LastInversion()
+
+
 def invert(
     model: ModelPatcher,
     vae: Any,
@@ -112,7 +143,8 @@ def invert(
     """Follow a picture [B, H, W, C] up to its noise, keeping values of the layers and steps in `kept`.
 
     `memory_limit` in GiB bounds what is kept; `X2EditError` beforehand if it would not do. With `check` the noise is
-    followed down again and the difference reported, at the price of as many evaluations.
+    followed down again and the difference reported, at the price of as many evaluations. Another seed alone does not
+    repeat the work.
     """
     flux = require_flux(model)
     if flux.in_channels != flux.out_channels:
@@ -121,6 +153,12 @@ def invert(
             "Fill needs no inversion: sample it with ICEdit Diptych and ICEdit Conditioning alone."
         )
     layout = layout_for(image, width, side)
+    sources, settings = (model, vae, image), (layout, steps, solver, kept, check)
+    if (known := last_inversion.find(sources, conditioning, settings)) is not None and _gib(
+        known.features.bytes
+    ) <= memory_limit:
+        return replace(known, noise=replace(known.noise, seed=seed))
+    last_inversion.forget()  # before the work, so that two of them never lie in memory
     pixels = resize(to_rgb(image), layout.panel)
     latent = vae.encode(pixels)
     depth = len(flux.double_blocks) + len(flux.single_blocks)
@@ -145,7 +183,9 @@ def invert(
         back = _follow(model, conds, noise, sigmas, lambda x, v, tick: integrate(v, x, sigmas, solver, tick), True)
         report += " " + _difference(model, vae, latent, back, pixels)
     log.info("ICEdit: %s", report)
-    return Inversion(DiptychNoise(seed, noise, layout), features, report)
+    result = Inversion(DiptychNoise(seed, noise, layout), features, report)
+    last_inversion.keep(sources, conditioning, settings, result)
+    return result
 
 
 def inject(model: ModelPatcher, features: Features, strength: float, used: Range) -> ModelPatcher:
@@ -240,9 +280,13 @@ def expected_bytes(features: Features, kept: Range, batch: int, hidden: int, dty
     return places * batch * features.layout.panel.tokens * hidden * dtype.itemsize
 
 
+def _gib(count: int) -> float:
+    return count / 2**30
+
+
 def _require_room(features: Features, kept: Range, batch: int, hidden: int, model: ModelPatcher, limit: float) -> None:
     places = len(share(features.depth, *kept.layers)) * len(share(features.steps, *kept.steps))
-    needed = expected_bytes(features, kept, batch, hidden, model.model.get_dtype_inference()) / 2**30
+    needed = _gib(expected_bytes(features, kept, batch, hidden, model.model.get_dtype_inference()))
     if needed > limit:
         raise X2EditError(
             f"Keeping the values of {places} layers and steps would take {needed:.1f} GiB; the limit is {limit:g} GiB. "

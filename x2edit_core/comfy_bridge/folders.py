@@ -1,4 +1,4 @@
-"""Where adapters lie: models/x2edit, registered here, and models/loras; plus the embedded ones."""
+"""Where adapters lie: models/x2edit, registered here, and models/loras; plus the embedded ones, and LoRA files to save."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import folder_paths
 from ..checkpoint import RELEASED_FILE, holds_adapter
 from ..demo import EMBEDDED
 from ..errors import X2EditError
+from ..paths import plain_name
 
 FOLDER = "x2edit"
 _CATEGORIES = (FOLDER, "loras")
@@ -22,15 +23,42 @@ def register_model_folders() -> None:
 
 def adapter_names() -> list[str]:
     """Entries of the adapter loader: files, folders with the released files as one entry each, embedded ones last."""
-    names: dict[str, None] = {}
-    for category in _CATEGORIES:
-        for file in folder_paths.get_filename_list(category):
-            path = PurePosixPath(file.replace("\\", "/"))
-            if path.suffix.lower() not in _SUFFIXES:
-                continue
-            is_folder = path.name == RELEASED_FILE and path.parent != PurePosixPath(".")
-            names[str(path.parent if is_folder else path)] = None
-    return [*names, *EMBEDDED]
+    return [*_entries(), *EMBEDDED]
+
+
+def _entries() -> dict[str, tuple[str, str]]:
+    """Entry of the loader → (category, file) as the host names them.
+
+    Of two files with one name, the one in models/x2edit has it and the other is called `loras/NAME`.
+    """
+    found = [(_entry(file), category, file) for category in _CATEGORIES for file in _listed(category)]
+    entries: dict[str, tuple[str, str]] = {}
+    for name, *place in found:
+        entries.setdefault(name, (place[0], place[1]))
+    for name, *place in found:
+        if tuple(place) != entries[name] and _real(*place) != _real(*entries[name]):
+            entries.setdefault(f"{place[0]}/{name}", (place[0], place[1]))
+    return entries
+
+
+def _listed(category: str) -> list[str]:
+    return [file for file in folder_paths.get_filename_list(category) if Path(file).suffix.lower() in _SUFFIXES]
+
+
+def _entry(file: str) -> str:
+    path = PurePosixPath(file.replace("\\", "/"))
+    is_folder = path.name == RELEASED_FILE and path.parent != PurePosixPath(".")
+    return str(path.parent if is_folder else path)
+
+
+def _path(category: str, file: str) -> Path | None:
+    found = folder_paths.get_full_path(category, file)
+    return None if found is None else Path(found)
+
+
+def _real(category: str, file: str) -> Path | None:
+    path = _path(category, file)
+    return path and path.resolve()
 
 
 def adapter_path(name: str) -> Path:
@@ -40,17 +68,21 @@ def adapter_path(name: str) -> Path:
     """
     if name in EMBEDDED:
         return Path(EMBEDDED[name])
-    if name in adapter_names():
-        for category in _CATEGORIES:
-            for candidate in (name, f"{name}/{RELEASED_FILE}"):
-                found = folder_paths.get_full_path(category, candidate)
-                if found is not None:
-                    path = Path(found)
-                    return path.parent if path.name == RELEASED_FILE and holds_adapter(path.parent) else path
+    place = _entries().get(name)
+    path = _path(*place) if place else None
+    if path is not None:
+        return path.parent if path.name == RELEASED_FILE and holds_adapter(path.parent) else path
     places = ", ".join(
         str(Path(folder)) for category in _CATEGORIES for folder in folder_paths.get_folder_paths(category)
     )
     raise X2EditError(f"Adapter {name!r} was not found. Put it into one of {places} and refresh the page.")
+
+
+def lora_file(name: str) -> Path:
+    """Where a LoRA file called `name` goes: the first folder of models/loras; `X2EditError` for a name that leads out."""
+    plain = plain_name(name.strip(), "The LoRA file")
+    suffix = "" if plain.lower().endswith(".safetensors") else ".safetensors"
+    return Path(folder_paths.get_folder_paths("loras")[0]) / f"{plain}{suffix}"
 
 
 def fingerprint(name: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,15 +15,20 @@ from ..adapter import Adapter
 from ..attach import Attachment
 from ..checkpoint import load_adapter
 from ..errors import ModelMismatchError, X2EditError, name_some
-from ..formats.released_icedit import low_rank_parts, static_mean
-from ..sites import FluxShape, Site, Slot
+from ..formats.released_icedit import low_rank_parts, save_static, static_mean
+from ..sites import FluxShape, Site, Slot, read_outputs
 from ..tasks import Task, TaskBatch, TaskChoice
+from .folders import lora_file
 from .host import comfy, require_parameters
 from .notices import say_once
 from .stack import KEY, AdapterStack
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
+
+log = logging.getLogger(__name__)
+
+_MERGED = f"{KEY}_merged"
 
 LowRank = tuple[Site, Slot, Tensor, Tensor]
 """Where it belongs, down [K, in] and up [out, K]."""
@@ -38,18 +44,37 @@ class ManagedAdapter:
     @cached_property
     def routed(self) -> ManagedAdapter | None:
         """The part that stays beside the model once the plain sites are merged; None if nothing does."""
-        part = self.adapter.routed_part()
-        return self if part is self.adapter else part and manage(part)
+        return self._part(self.adapter.routed_part(), _reload_routed)
+
+    @cached_property
+    def read(self) -> ManagedAdapter | None:
+        """The plain sites at layers whose output another kind of adapter reads; None if there are none."""
+        modules = read_outputs(self.adapter.spec.shape)
+        return self._part(self.adapter.part(lambda site: not site.routed and site.module in modules), _reload_read)
+
+    def _part(self, part: Adapter | None, reload: Callable[..., ModelPatcher]) -> ManagedAdapter | None:
+        return self if part is self.adapter else part and manage(part, reload)
 
 
-def manage(adapter: Adapter) -> ManagedAdapter:
-    """Put `adapter` under the host's memory management."""
+@dataclass(frozen=True)
+class Merged:
+    """An adapter's plain parts in the weights of layers whose output another adapter may come to read.
+
+    `managed` holds those parts alone, `patches` are the host's objects for them, by which they are found again.
+    """
+
+    managed: ManagedAdapter
+    strength: float
+    patches: tuple[Any, ...]
+
+
+def manage(adapter: Adapter, reload: Callable[..., ModelPatcher] | None = None) -> ManagedAdapter:
+    """Put `adapter` under the host's memory management; `reload` reads a part of one anew."""
     management = comfy.model_management
     patcher = comfy.model_patcher.ModelPatcher(
         adapter, load_device=management.get_torch_device(), offload_device=management.unet_offload_device()
     )
-    whole = adapter.sites == adapter.spec.sites
-    patcher.cached_patcher_init = (_reload if whole else _reload_routed, (adapter.source,))
+    patcher.cached_patcher_init = (reload or _reload, (adapter.source,))
     return ManagedAdapter(adapter, patcher)
 
 
@@ -68,6 +93,13 @@ def _reload_routed(source: str, **_: Any) -> ModelPatcher:
     routed = load_managed(Path(source)).routed
     assert routed is not None, "the part that is reloaded was there before"
     return routed.patcher
+
+
+def _reload_read(source: str, **_: Any) -> ModelPatcher:
+    """Likewise for the plain part at layers whose output is read."""
+    read = load_managed(Path(source)).read
+    assert read is not None, "the part that is reloaded was there before"
+    return read.patcher
 
 
 def attachment_for(
@@ -89,7 +121,8 @@ def apply_adapter(model: ModelPatcher, managed: ManagedAdapter, attachment: Atta
 
     An adapter that acts throughout puts its plain parts into the weights, as a LoRA loader would: the host counts them,
     applies them to quantised weights its own way, and they cost nothing per step. One that starts later or ends
-    earlier cannot, as merged weights do not switch off; nor can one whose layers keep no weights to patch.
+    earlier cannot, as merged weights do not switch off; nor can one whose layers keep no weights to patch. Where a
+    stacked adapter reads a layer's output, merged parts leave that layer and act beside it.
 
     Raises `ModelMismatchError` when the model is no FLUX.1, or not the one that the adapter was made for.
     """
@@ -98,32 +131,62 @@ def apply_adapter(model: ModelPatcher, managed: ManagedAdapter, attachment: Atta
         return model
     plain = list(_plain_parts(managed.adapter))
     if not attachment.always_on or _absent_weights(model, plain):
-        return _with_attachment(model, managed, attachment)
-    merged = _merged(model, plain, attachment.strength) if plain else model
+        return _with_bare_outputs(_with_attachment(model, managed, attachment))
+    applied = _merged(model, managed, plain, attachment.strength) if plain else model
     routed = managed.routed
-    if routed is None:
-        return merged
-    return _with_attachment(merged, routed, replace(attachment, adapter=routed.adapter))
+    if routed is not None:
+        applied = _with_attachment(applied, routed, replace(attachment, adapter=routed.adapter))
+    return _with_bare_outputs(applied)
 
 
-def apply_static(model: ModelPatcher, managed: ManagedAdapter, strength: float) -> ModelPatcher:
+def apply_static(model: ModelPatcher, managed: ManagedAdapter, strength: float, save_as: str = "") -> ModelPatcher:
     """A clone of `model` with the mean of the experts merged in place of routing; `model` itself at strength 0.
 
-    Raises `X2EditError` for an adapter whose experts read outputs, which no merged weight can do.
+    `save_as` also writes that mean, at full strength, as a LoRA file. A FLUX whose loader fused its layers then passes
+    through: its loader's own LoRA node takes the file. Raises `X2EditError` for an adapter whose experts read outputs,
+    which no merged weight can do, and for a name or a file that is not to be written.
     """
-    require_base(model, managed.adapter)
-    if managed.adapter.task_aware or any(site.side == "output" for site in managed.adapter.sites):
-        raise X2EditError(
-            f"{managed.adapter.source} ({managed.adapter.describe()}) has no static form: its experts depend on the task "
-            "or read a layer's output. Only ICEdit adapters have one; use Apply X2Edit Adapter for this one."
-        )
+    require_static_form(managed.adapter)
+    file = lora_file(save_as) if save_as.strip() else None
+    fused = file is not None and _is_fused(model)
+    if not fused:
+        require_base(model, managed.adapter)
     parts = list(static_mean(managed.adapter))
-    if absent := _absent_weights(model, parts):
+    absent = [] if fused else _absent_weights(model, parts)
+    if absent and file is None:
         raise ModelMismatchError(
             f"The connected model keeps {len(absent)} of the adapter's layers in a form that cannot be patched: "
-            f"{name_some(absent)}. Load it with a loader that keeps ComfyUI's own FLUX layers."
+            f"{name_some(absent)}. Load it with a loader that keeps ComfyUI's own FLUX layers, or save the averaged "
+            "adapter with `save_as` and load that file with the loader's own LoRA node."
         )
-    return model if strength == 0.0 else _merged(model, parts, strength)
+    if file is not None:
+        save_static(managed.adapter, file)
+        log.info("The averaged adapter was saved as %s.", file)
+    if fused or absent:
+        log.warning(
+            "The connected model cannot be patched and passes through as it is. Load %s with the LoRA node of the "
+            "model's own loader, at the strength you want.",
+            file,
+        )
+        return model
+    return model if strength == 0.0 else _with_bare_outputs(_merged(model, managed, parts, strength))
+
+
+def require_static_form(adapter: Adapter) -> None:
+    """Raise `X2EditError` for an adapter that no LoRA without routing could stand for."""
+    if adapter.task_aware or any(site.side == "output" for site in adapter.sites):
+        raise X2EditError(
+            f"{adapter.source} ({adapter.describe()}) has no static form: its experts depend on the task or read a "
+            "layer's output. Only ICEdit adapters have one; use Apply X2Edit Adapter for this one."
+        )
+
+
+def _is_fused(model: ModelPatcher) -> bool:
+    """Whether a MODEL is a FLUX by its configuration, but runs something else than the host's own layers."""
+    _require_host()
+    inner = model.get_model_object("diffusion_model")
+    inner = getattr(inner, "_orig_mod", inner)
+    return isinstance(model.model, comfy.model_base.Flux) and not isinstance(inner, comfy.ldm.flux.model.Flux)
 
 
 def require_base(model: ModelPatcher, adapter: Adapter) -> None:
@@ -156,14 +219,45 @@ def _absent_weights(model: ModelPatcher, parts: list[LowRank]) -> list[str]:
     return sorted({_weight_key(site) for site, *_ in parts} - model.model.state_dict().keys()) if parts else []
 
 
-def _merged(model: ModelPatcher, parts: list[LowRank], strength: float) -> ModelPatcher:
-    """A clone of `model` with low-rank parts as the host's own weight patches."""
+def _merged(model: ModelPatcher, managed: ManagedAdapter, parts: list[LowRank], strength: float) -> ModelPatcher:
+    """A clone of `model` with low-rank parts of an adapter as the host's own weight patches.
+
+    They are taken from main memory: a patch that pointed at the device would keep what the host believes to be free.
+    """
     patches: dict[Any, Any] = {}
     for site, slot, down, up in parts:
         place = (_weight_key(site), (0, slot.start, slot.width))
-        patches[place] = comfy.weight_adapter.lora.LoRAAdapter(set(), (up.data, down.data, None, None, None, None))
+        weights = (up.detach().cpu(), down.detach().cpu(), None, None, None, None)
+        patches[place] = comfy.weight_adapter.lora.LoRAAdapter(set(), weights)
     clone = model.clone()
     clone.add_patches(patches, strength)
+    if (read := managed.read) is not None:
+        keys = {_weight_key(site) for site in read.adapter.sites}
+        found = tuple(patch for (key, _), patch in patches.items() if key in keys)
+        clone.set_attachments(_MERGED, (*_merged_parts(model), Merged(read, strength, found)))
+    return clone
+
+
+def _merged_parts(model: ModelPatcher) -> tuple[Merged, ...]:
+    return model.get_attachment(_MERGED) or ()
+
+
+def _with_bare_outputs(model: ModelPatcher) -> ModelPatcher:
+    """`model` with merged parts beside the layers instead, wherever an adapter of its stack reads those layers' output.
+
+    Merged, they would be in what it reads, and the sum would depend on who else is there.
+    """
+    parts, stack = _merged_parts(model), current_stack(model)
+    if not parts or stack is None or not stack.reads_outputs:
+        return model
+    clone = model.clone()
+    ours = {id(patch) for part in parts for patch in part.patches}
+    kept = {key: [entry for entry in entries if id(entry[1]) not in ours] for key, entries in clone.patches.items()}
+    clone.patches = {key: entries for key, entries in kept.items() if entries}
+    clone.add_patches({})  # nothing more, but the host must not take these weights for those before
+    clone.set_attachments(_MERGED, ())
+    for part in parts:
+        clone = _with_attachment(clone, part.managed, Attachment(part.managed.adapter, strength=part.strength))
     return clone
 
 

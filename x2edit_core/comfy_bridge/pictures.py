@@ -11,7 +11,7 @@ from ..diptych import crop
 from ..errors import X2EditError
 from ..geometry import DiptychLayout, EditLayout, SizeRule, target_size
 from ..pixels import paste, resize, resize_mask, size_of, to_rgb
-from ..reference import METHOD, ReferenceMethod, ours
+from ..reference import METHOD, ReferenceMethod, foreign_method, ours
 
 Conditioning = list[list[Any]]
 
@@ -27,9 +27,9 @@ def add_reference(conditioning: Conditioning, latent: Tensor) -> Conditioning:
     """A copy of `conditioning` with one more reference latent of ours; those of other nodes stay marked as theirs."""
     added = []
     for embedding, options in conditioning:
-        earlier = options.get("reference_latents", [])
-        flags = (*ours(options.get("reference_latents_method"), len(earlier)), True)
-        updates = {"reference_latents": [*earlier, latent], "reference_latents_method": ReferenceMethod(flags)}
+        earlier, method = options.get("reference_latents", []), options.get("reference_latents_method")
+        marked = ReferenceMethod((*ours(method, len(earlier)), True), foreign_method(method))
+        updates = {"reference_latents": [*earlier, latent], "reference_latents_method": marked}
         added.append([embedding, {**options, **updates}])
     return added
 

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from ..attach import Attachment, BoundDelta, Forward, Observer, bind, find_module, site_swaps, swapped
-from ..errors import X2EditError
+from ..errors import ModelMismatchError, X2EditError
 from ..reference import (
     AUTOMATIC_OFFSETS,
     ReferencePlan,
     automatic_offset,
     double_block_forward,
+    host_method,
     ours,
     place_references,
     plan_references,
@@ -31,6 +32,7 @@ from .notices import say_once
 
 KEY = "x2edit"
 _ACTIVE = "x2edit_active"
+_WIDER_BASES = {96: "FLUX.1 Fill", 32: "FLUX.1 Canny or Depth"}
 
 
 class AdapterStack:
@@ -47,6 +49,11 @@ class AdapterStack:
     def _placing(self) -> list[Attachment]:
         """The attachments with a say in where references stand."""
         return [item for item in self.attachments if any(item.adapter.spec.offsets)]
+
+    @property
+    def reads_outputs(self) -> bool:
+        """Whether some adapter reads what a layer gives instead of what it is given."""
+        return any(site.side == "output" for item in self.attachments for site in item.adapter.sites)
 
     def _require_equal_offsets(self) -> None:
         asked = {(item.reference_offset, item.reference_offset or item.adapter.spec.offsets) for item in self._placing}
@@ -87,29 +94,35 @@ class AdapterStack:
         x, timestep, context, y, guidance, ref_latents, control, options = args
         flux: nn.Module = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
         active = options.get(_ACTIVE, (True,) * len(self.attachments))
-        chunks = len(options.get("cond_or_uncond", (0,)))
-        swaps = site_swaps(flux, self._bound(active, x.shape[0], chunks, x.device))
-        flags = ours(kwargs.get("ref_latents_method"), len(ref_latents or ()))
-        if any(flags):
-            plan = self._plan(flux, x, ref_latents, flags)
-            swaps += reference_swaps(flux, plan, clean_vector(flux, x.dtype, timestep, y, guidance))
-            options = with_placed_references(options, plan)
-        elif flags:
+        swaps = site_swaps(flux, self._bound(active, x, options))
+        method = kwargs.get("ref_latents_method")
+        flags = ours(method, len(ref_latents or ()))
+        if not all(flags):
             say_once(
                 "foreign references",
-                "X2Edit: the reference latents were set by another node and keep ComfyUI's own placement; "
+                "X2Edit: reference latents that were set by another node keep ComfyUI's own placement; "
                 "use X2EditReference to place them as the adapter was trained.",
             )
+        if any(flags):
+            require_like_latents(x, ref_latents)
+            ref_latents, flags = foreign_first(ref_latents, flags)
+            kwargs["ref_latents_method"], clean = host_method(method)
+            plan = self._plan(flux, x, ref_latents, flags, clean)
+            swaps += reference_swaps(flux, plan, clean_vector(flux, x.dtype, timestep, y, guidance))
+            options = with_placed_references(options, plan)
         with swapped(swaps):
             return executor(x, timestep, context, y, guidance, ref_latents, control, options, **kwargs)
 
-    def _bound(self, active: tuple[bool, ...], rows: int, chunks: int, device: torch.device) -> list[list[BoundDelta]]:
+    def _bound(self, active: tuple[bool, ...], x: Tensor, options: dict[str, Any]) -> list[list[BoundDelta]]:
+        """The active adapters' experts for a pass over `x`; the host's sigmas are one for each picture it samples."""
+        rows, device, chunks = x.shape[0], x.device, len(options.get("cond_or_uncond", (0,)))
+        pictures = len(options.get("sigmas", ()))
         if device not in self._biases:
             self._biases[device] = [
                 [None if bias is None else bias.to(device) for bias in item.task_biases()] for item in self.attachments
             ]
         return [
-            bind(item, biases, self._entry_rows(item.entry_rows(rows, chunks), device), self._observer)
+            bind(item, biases, self._entry_rows(item.entry_rows(rows, chunks, pictures), device), self._observer)
             for item, biases, on in zip(self.attachments, self._biases[device], active, strict=True)
             if on
         ]
@@ -123,10 +136,12 @@ class AdapterStack:
             self._rows[key] = torch.tensor(entries, device=device)
         return self._rows[key]
 
-    def _plan(self, flux: Any, x: Tensor, ref_latents: list[Tensor], flags: tuple[bool, ...]) -> ReferencePlan:
+    def _plan(
+        self, flux: Any, x: Tensor, ref_latents: list[Tensor], flags: tuple[bool, ...], clean: bool
+    ) -> ReferencePlan:
         for item in self._placing[:1]:
-            return reference_plan(flux, x, ref_latents, flags, item.adapter.spec.offsets, item.reference_offset)
-        return reference_plan(flux, x, ref_latents, flags, AUTOMATIC_OFFSETS)
+            return reference_plan(flux, x, ref_latents, flags, item.adapter.spec.offsets, item.reference_offset, clean)
+        return reference_plan(flux, x, ref_latents, flags, AUTOMATIC_OFFSETS, clean=clean)
 
 
 def reference_plan(
@@ -136,8 +151,12 @@ def reference_plan(
     flags: tuple[bool, ...],
     offsets: tuple[int, int],
     chosen: int = 0,
+    clean: bool = False,
 ) -> ReferencePlan:
-    """Where the references of latent `x` stand; `chosen` is their row offset, 0 takes it from `offsets` by size."""
+    """Where the references of latent `x` stand; `chosen` is their row offset, 0 takes it from `offsets` by size.
+
+    `clean`: those of other nodes are modulated as clean tokens too.
+    """
     target_tokens = token_count(flux, x)
     offset = chosen or automatic_offset(target_tokens, offsets)
     grids, rank = [], 0
@@ -145,7 +164,25 @@ def reference_plan(
         rank += is_ours
         rows, columns = token_grid(flux, latent)
         grids.append(reference_grid(rows, columns, rank * offset, len(flux.params.axes_dim), x.device))
-    return plan_references(target_tokens, grids, flags)
+    return plan_references(target_tokens, grids, flags, clean)
+
+
+def require_like_latents(x: Tensor, references: list[Tensor]) -> None:
+    """Raise `ModelMismatchError` for a base that takes further channels beside the picture's own [B, C, h, w]."""
+    found, expected = x.shape[1], references[0].shape[1]
+    if found != expected:
+        base = _WIDER_BASES.get(found, "the connected model")
+        raise ModelMismatchError(
+            f"{base} takes {found} channels, a reference latent has {expected}, so references cannot stand beside its "
+            "picture. Load a text-to-image FLUX.1 (dev, Krea, schnell) for X2EditReference; to edit with FLUX.1 Fill, use "
+            "ICEdit Diptych and ICEdit Conditioning in its place."
+        )
+
+
+def foreign_first(references: list[Tensor], flags: tuple[bool, ...]) -> tuple[list[Tensor], tuple[bool, ...]]:
+    """The same references with those of other nodes before ours, so that the host places them as if alone."""
+    order = sorted(range(len(flags)), key=flags.__getitem__)
+    return [references[index] for index in order], tuple(flags[index] for index in order)
 
 
 def token_grid(flux: Any, latent: Tensor) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -17,9 +18,10 @@ from ..adapter import Adapter, AdapterSpec
 from ..errors import CheckpointError, X2EditError, name_some
 from ..moe import RoutedDelta
 from ..sites import FILL_TOKEN_WIDTH, FluxShape, Site, Slot
-from .files import TensorFile, difference, not_finite
+from .files import TensorFile, difference, not_finite, save_atomically
 
 PREFIX = "transformer."
+_STATIC = "x2edit_static_mean_of"
 _MARK = f"{PREFIX}x_embedder.lora_A.weight"
 _ROUTER = re.compile(r"^transformer\.(single_)?transformer_blocks\.\d+\..+\.lora_route\.weight$")
 _BLOCK = re.compile(r"^transformer\.(single_)?transformer_blocks\.(\d+)\.")
@@ -84,6 +86,20 @@ def static_mean(adapter: Adapter) -> Iterator[tuple[Site, Slot, Tensor, Tensor]]
         delta = adapter.delta(index)
         for slot, (down, up) in zip(site.slots, low_rank_parts(delta), strict=True):
             yield site, slot, down, up / (delta.experts or 1) * delta.scale
+
+
+def save_static(adapter: Adapter, path: Path) -> None:
+    """Write `static_mean` as an ordinary LoRA file under diffusers' names, which any FLUX LoRA loader reads.
+
+    Raises `X2EditError` rather than replace a file that was not written here.
+    """
+    if path.exists() and _STATIC not in TensorFile(path).metadata:
+        raise X2EditError(f"{path} exists and was not written by this node. Choose another name.")
+    tensors: dict[str, Tensor] = {}
+    for _, slot, down, up in static_mean(adapter):
+        tensors[f"{PREFIX}{slot.key}.lora_A.weight"] = down.detach().cpu()
+        tensors[f"{PREFIX}{slot.key}.lora_B.weight"] = up.detach().cpu()
+    save_atomically(tensors, path, {_STATIC: Path(adapter.source).name})
 
 
 def low_rank_parts(delta: RoutedDelta) -> list[tuple[Tensor, Tensor]]:
