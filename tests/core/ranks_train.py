@@ -16,11 +16,19 @@ toy = importlib.import_module("core.test_train_loop")
 
 dist.init_process_group("gloo")
 ranks = toy.Ranks(dist.get_rank(), dist.get_world_size())
-folder, shard, steps = sys.argv[1:]
+folder, shard, steps, *rest = sys.argv[1:]
+last = int(rest[0]) if rest and not ranks.rank else None
 config = toy.config_for(folder, steps=int(steps), shard=shard, accumulate=2)
 trainer = toy.trainer_for(config, ranks)
 kept = [sum(toy.local(weight).numel() for weight in weights) for weights in toy.held(trainer)]
-trainer.run()
+
+
+def on_step(report):
+    if report.step == last:
+        raise toy.loop.Stopped
+
+
+trainer.run(on_step)
 print(json.dumps(kept))
 dist.destroy_process_group()
 leave(0)

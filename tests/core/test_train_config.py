@@ -37,6 +37,8 @@ def test_a_saved_configuration_reads_back_equal(tmp_path):
         ({"data": {"mix": {}}}, "data.mix needs shares"),
         ({"flux": {"hidden": 100}}, "a multiple of 128"),
         ({"optim": {"ema": 1.0}}, "optim.ema = 1.0"),
+        ({"optim": {"name": "prodigy", "state": "bfloat16"}}, "prodigy rounds to nearest"),
+        ({"optim": {"name": "muon", "state": "bfloat16"}}, "muon rounds to nearest"),
     ],
 )
 def test_faults_are_named(change, told):

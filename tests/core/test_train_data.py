@@ -117,6 +117,38 @@ def test_every_kind_is_recognised_and_read(tmp_path, kind):
     assert np.array_equal(source, picture(2)[:rows]) and np.array_equal(target, picture(12)[:rows])
 
 
+def parts_of(numbers):
+    """A tar's pictures by extension, each of a colour of its own."""
+    return {f"{number}.png": png(picture(seed)) for seed, number in enumerate(numbers)}
+
+
+@pytest.mark.parametrize(
+    ("names", "pair"),
+    [
+        (["1.0", "2"], (0, 1)),
+        (["1", "2"], (0, 1)),
+        (["0", "1"], (0, 1)),
+        (["0", "1", "2"], (1, 2)),
+        (["1"], None),
+        (["0"], None),
+        (["1.0", "1"], None),
+        (["0", "2"], None),
+    ],
+)
+def test_a_tar_gives_pairs_of_two_different_pictures(tmp_path, names, pair):
+    with tarfile.open(tmp_path / "pairs.tar", "w") as file:
+        add(file, "a.json", json.dumps({"instruction": "Remove the dog"}).encode())
+        for extension, data in parts_of(names).items():
+            add(file, f"a.{extension}", data)
+    found, told = broken_of(tmp_path)
+    if pair is None:
+        assert not found and len(told) == 1 and "holds only" in told[0]
+    else:
+        assert not told
+        for read, seed in zip(found[0].pictures(), pair, strict=True):
+            assert np.array_equal(read, picture(seed))
+
+
 def broken_of(path):
     """What is found at `path`, and what is said of the rest."""
     told = []
@@ -258,6 +290,45 @@ def test_broken_pictures_are_skipped_and_listed(tmp_path):
         (data / f"{index}_target.png").write_bytes(b"")
     with pytest.raises(X2EditError, match="No usable sample"):
         pools(data, tmp_path / "other", Averages())
+
+
+def test_the_list_of_skipped_samples_goes_when_none_is(tmp_path):
+    data, cache = tmp_path / "data", tmp_path / "cache"
+    data.mkdir()
+    write_folder(data)
+    pools(data, cache, Averages())
+    assert (cache / disk_data.SKIPPED_FILE).exists()
+    (data / "3_source.png").unlink()
+    pools(data, cache, Averages())
+    assert not (cache / disk_data.SKIPPED_FILE).exists()
+
+
+def test_a_damaged_latent_file_is_encoded_anew(tmp_path):
+    write_folder(tmp_path)
+    cache, encoder = tmp_path / "cache", Averages()
+    before = pools(tmp_path, cache, encoder)["edit"].example(0).target.clone()  # else it is the file's own memory
+    for file in (cache / "latents").iterdir():
+        file.write_bytes(file.read_bytes()[:-10])
+    again = pools(tmp_path, cache, encoder)["edit"]
+    assert encoder.calls == 12 and torch.equal(again.example(0).target, before)
+
+
+def test_what_breaks_in_training_is_listed_once_by_its_sample(tmp_path):
+    write_folder(tmp_path)
+    cache = tmp_path / "cache"
+    pool = pools(tmp_path, cache, Averages())["edit"]
+    broken = sorted((cache / "latents").iterdir())[0]
+    broken.write_bytes(b"")
+    report = disk_data.SkippedList(cache)
+    run = parse_config({"kind": "lora", "output": "x", "steps": 6, "batch": 3, "model": {"base": "toy"}})
+    batches = Batches({"edit": pool}, run, report=report)
+    for number in range(6):
+        assert len(batches.at(number).target) == 3
+    batches.close()
+    assert report.count == 1
+    listed = (cache / disk_data.SKIPPED_FILE).read_text().splitlines()
+    assert len(listed) == 2 and "3_target" in listed[0]
+    assert "_source.png: its latents" in listed[1] and broken.name in listed[1]
 
 
 def test_latents_are_encoded_once_and_again_when_their_inputs_change(tmp_path):

@@ -51,6 +51,14 @@ class ToyModel(nn.Module):
 
     device = torch.device("cpu")
 
+    @staticmethod
+    def gate(latents):
+        """[B, T, 1, 3]: each token goes to the expert whose reading of it is the largest."""
+        token = latents.flatten(2).mean(1)
+        weights = torch.stack((token, -token, token.square() - 0.2), -1).softmax(-1)
+        chosen = nn.functional.one_hot(weights.argmax(-1), 3)
+        return (weights * chosen)[:, :, None]
+
     @contextlib.contextmanager
     def session(self):
         yield
@@ -62,20 +70,18 @@ class ToyModel(nn.Module):
         velocity = self.mix[0] * inputs.noisy + self.mix[1] * reference + self.mix[2] * sigma
         velocity = self.blocks[0](velocity.unsqueeze(-1)).mean(-1)
         features = [velocity.flatten(1)[:, None]] if watch and watch.features else []
-        weight = torch.sigmoid(velocity.flatten(2).mean(1))
-        gate = torch.stack((weight, torch.zeros_like(weight)), -1)[:, :, None]
-        gates = [gate] if watch and watch.gates else []
+        gates = [self.gate(velocity + inputs.noisy)] if watch and watch.gates else []
         yield Prediction(self.up(velocity.unsqueeze(-1)).squeeze(-1), features, gates)
 
 
 def config_for(folder, **changes):
     values = {"kind": "x2edit", "output": str(folder), "steps": 12, "batch": 4, "save_every": 4, "log_every": 3,
               "model": {"base": "toy"}, "optim": {"rate": 0.05, "ema": 0.9, "warmup": 3, "final": 0.1},
-              "loss": {"contrast": 0.2, "balance": 0.01}}  # fmt: skip
+              "loss": {"contrast": 0.2, "balance": 0.1}}  # fmt: skip
     return parse_config({**values, **changes})
 
 
-def trainer_for(config, ranks=None, pool=None, report=lambda error: None):
+def trainer_for(config, ranks=None, pool=None, report=lambda error: None, models=None):
     model = ToyModel()
     batches = Batches({"edit": pool or ToyPool()}, config, ranks, report)
 
@@ -92,6 +98,7 @@ def trainer_for(config, ranks=None, pool=None, report=lambda error: None):
         export,
         ranks or Ranks(),
         blocks=model.blocks,
+        models=models or {},
     )
     return loop.Trainer(config, parts)
 
@@ -102,7 +109,8 @@ def held(trainer):
 
 
 def losses_of(folder):
-    return [(row["step"], row["loss"], row["flow"], row["contrast"]) for row in read_table(folder / "losses.csv")]
+    names = ("step", "loss", "flow", "contrast", "balance")
+    return [tuple(row[name] for name in names) for row in read_table(folder / "losses.csv")]
 
 
 def run(config, **options):
@@ -162,6 +170,71 @@ def test_an_error_outside_keeps_the_work_too(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         trainer_for(config_for(tmp_path)).run(interrupt)
     assert [path.name for path in states(tmp_path)] == ["state-0000001.pt"]
+
+
+@pytest.mark.parametrize("place", ["_optimiser.step", "_average.update", "_average._put"])
+def test_an_interrupt_within_a_step_leaves_the_last_state_and_the_run_goes_on_exactly(tmp_path, caplog, place):
+    """Weights that are half way to the next step, or the average in their place, are never saved under a step."""
+    run(config_for(tmp_path / "whole"))
+    trainer = trainer_for(config_for(tmp_path / "cut"))
+    part, name = (getattr(trainer, place.split(".")[0]), place.split(".")[1])
+    work = getattr(part, name)
+
+    def interrupted(*arguments):
+        work(*arguments)
+        if trainer.step >= 5:
+            raise KeyboardInterrupt
+
+    setattr(part, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert next(path.name for path in states(tmp_path / "cut")) == "state-0000004.pt"
+    saved = trainer_for(config_for(tmp_path / "cut")).step
+    assert saved == (8 if place == "_average._put" else 4)
+    assert "last saved state stays" in caplog.text
+    run(config_for(tmp_path / "cut"))
+    assert losses_of(tmp_path / "cut") == losses_of(tmp_path / "whole")
+    one, other = (torch.load(tmp_path / name / "result.pt") for name in ("whole", "cut"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, loop.Stopped])
+def test_a_run_that_ends_before_its_first_step_writes_no_state_and_pins_nothing(tmp_path, error):
+    trainer = trainer_for(config_for(tmp_path))
+
+    def refuse(texts):
+        raise error
+
+    trainer.parts = loop.dataclasses.replace(trainer.parts, text=refuse)
+    if error is KeyboardInterrupt:
+        with pytest.raises(error):
+            trainer.run()
+    else:
+        assert trainer.run() is None
+    assert not states(tmp_path) and not (tmp_path / "result.pt").exists()
+    assert trainer_for(config_for(tmp_path, batch=2)).step == 0
+
+
+def test_what_shapes_memory_alone_may_change_on_the_way(tmp_path):
+    run(config_for(tmp_path, steps=4))
+    lean = {"base": "toy", "weights": "offload", "gradient_checkpointing": True}
+    assert trainer_for(config_for(tmp_path, steps=8, model=lean)).step == 4
+    with pytest.raises(loop.X2EditError, match='weights = "fp8"'):
+        trainer_for(config_for(tmp_path, steps=8, model={"base": "toy", "weights": "fp8"}))
+
+
+def test_a_run_goes_on_with_the_models_it_began_with_alone(tmp_path, caplog):
+    config, begun = config_for(tmp_path, steps=4), {"base model": "dev", "text encoder": "t5"}
+    trainer_for(config, models=begun).run()
+    with pytest.raises(loop.X2EditError, match="another base model than"):
+        trainer_for(config, models={**begun, "base model": "kontext"})
+    assert trainer_for(config, models=begun).step == 4
+    newest = states(tmp_path)[-1]
+    state = torch.load(newest)
+    del state["models"]
+    torch.save(state, newest)
+    assert trainer_for(config, models=begun).step == 4
+    assert "does not say which models" in caplog.text
 
 
 def test_a_damaged_state_gives_way_to_the_one_before(tmp_path):
@@ -232,6 +305,19 @@ def test_two_processes_train_as_one(tmp_path, shard):
     run(config_for(tmp_path / "shared", steps=4, accumulate=2))
     run_ranks("ranks_train.py", 2, tmp_path / "shared", shard, 5)
     assert_same_run(tmp_path / "whole", tmp_path / "shared")
+
+
+def test_one_process_that_stops_stops_all(tmp_path):
+    """The first one's clock runs out after two steps; the others learn of it, and all end with that step."""
+    told = run_ranks("ranks_train.py", 2, tmp_path, "trained", 5, 2)
+    assert [path.name for path in states(tmp_path)] == ["state-0000002.pt"]
+    assert len(told) == 2
+
+
+def test_processes_wait_for_the_first_one_longer_than_their_group_allows():
+    """The group gives up after two seconds; the first process takes five to prepare what the other then finds."""
+    first, second = run_ranks("ranks_wait.py", 2)
+    assert first["prepared"] <= second["began"]
 
 
 def test_a_state_of_before_an_option_was_added_is_taken(tmp_path):

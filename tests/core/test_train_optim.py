@@ -75,6 +75,28 @@ def test_the_average_is_put_in_place_and_taken_out_again():
         assert torch.equal(weight.detach(), torch.ones(3))
 
 
+def test_an_average_of_bfloat16_weights_moves_by_less_than_their_precision():
+    weight = nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
+    average = optim.Average({"w": weight}, 0.999)
+    with torch.no_grad():
+        weight.fill_(1.5)
+    for _ in range(1000):
+        average.update(100_000)
+    expected = 1.5 - 0.5 * 0.999**1000
+    assert average.values[0].tolist() == pytest.approx([expected] * 4, rel=1e-4)
+    with average.applied():
+        assert weight.detach().tolist() == pytest.approx([expected] * 4, rel=0.005)
+    assert torch.equal(weight.detach(), torch.full((4,), 1.5, dtype=torch.bfloat16))
+
+
+def test_an_average_saved_in_bfloat16_goes_on_in_float32():
+    weight = nn.Parameter(torch.zeros(3, dtype=torch.bfloat16))
+    average = optim.Average({"w": weight}, 0.5)
+    average.load_state_dict({"w": torch.full((3,), 0.25, dtype=torch.bfloat16)})
+    assert average.state_dict()["w"].dtype == torch.float32
+    assert average.state_dict()["w"].tolist() == [0.25] * 3
+
+
 @pytest.mark.parametrize("shape", [(48, 16), (16, 48), (24, 24)])
 def test_orthogonal_directions_keep_the_singular_vectors(shape):
     torch.manual_seed(0)

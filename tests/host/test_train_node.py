@@ -43,8 +43,9 @@ def cache(output):
     return output / "scenes"
 
 
-def train(pack, name, steps=4, further=""):
+def train(pack, name, steps=4, further="", patch=lambda model: model):
     model, clip, vae = pack.run("X2EditDemoModels", base="x2edit")
+    model = patch(model)
     return model, pack.run(
         "X2EditTrain", model=model, clip=clip, vae=vae, dataset="scenes", name=name, kind="x2edit", steps=steps, batch=4,
         learning_rate=0.01, rank=2, experts=4, size=32, seed=0, further=FURTHER + further,
@@ -57,10 +58,10 @@ def gradients_wanted(model):
 
 
 def test_node_and_script_learn_the_same(pack, cache, output, tmp_path):
-    model, (adapter, _, plot) = train(pack, "same")
+    model, (adapter, _, plot) = train(pack, "same", steps=20)
     script = tmp_path / "script"
-    assert run_script(pack, script, config_text(script, cache, "x2edit")) == 0
-    assert losses_of(output / "same") == losses_of(script)
+    assert run_script(pack, script, config_text(script, cache, "x2edit", steps=20)) == 0
+    assert losses_of(output / "same") == losses_of(script) and len(losses_of(script)) == 20
     assert plot.shape[0] == 1 and plot.shape[-1] == 3 and 0 <= float(plot.min()) < float(plot.max()) <= 1
     trained = pack.core("checkpoint").load_adapter(script / "adapter.safetensors").state_dict()
     assert all(torch.equal(trained[name], tensor) for name, tensor in adapter.adapter.state_dict().items())
@@ -97,6 +98,36 @@ def test_cancelling_keeps_the_work_and_a_second_run_goes_on(pack, output, monkey
     monkeypatch.setattr(folder_paths, "get_output_directory", lambda: str(output.parent))
     train(pack, "cut", steps=6)
     assert [step for step, _ in losses_of(output / "cut")] == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_a_run_is_not_continued_on_another_model(pack, output):
+    def patch(model):
+        key = "diffusion_model.double_blocks.0.img_attn.qkv.weight"
+        clone = model.clone()
+        assert clone.add_patches({key: ("diff", (torch.ones(model.model.state_dict()[key].shape),))})
+        return clone
+
+    train(pack, "pinned", steps=1)
+    with pytest.raises(ValueError, match="another base model than connected"):
+        train(pack, "pinned", steps=2, patch=patch)
+    train(pack, "pinned", steps=2)
+    assert len(losses_of(output / "pinned")) == 2
+
+
+def test_cancelled_before_its_first_step_a_run_leaves_no_state_and_no_adapter(pack, output, monkeypatch):
+    """The settings may then still be changed under the same name."""
+    loop = pack.core("train.loop")
+
+    def interrupted(self):
+        raise comfy.model_management.InterruptProcessingException
+
+    with monkeypatch.context() as early:
+        early.setattr(loop.Trainer, "_advance", interrupted)
+        with pytest.raises(comfy.model_management.InterruptProcessingException):
+            train(pack, "early")
+    assert not list((output / "early").glob("*.pt")) and not (output / "early" / "adapter.safetensors").exists()
+    assert "early.safetensors" not in folder_paths.get_filename_list("x2edit")
+    train(pack, "early", steps=1, further="decay = 0.0")
 
 
 @pytest.mark.parametrize(

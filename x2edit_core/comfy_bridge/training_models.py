@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ..errors import X2EditError
 from ..train.config import ModelConfig
 from ..train.streaming import BlockStream
 from .demo import demo_clip, load_demo_models
-from .host import comfy, fresh_copy
+from .host import comfy, fresh_copy, unload
 from .models import require_flux
 from .training import flux_blocks
 
@@ -66,7 +67,7 @@ def _existing(name: str) -> Path:
 
 
 def own_flux(patcher: Any, dtype: torch.dtype, load: bool = True) -> tuple[Any, Any]:
-    """The frozen FLUX inside a MODEL, and whatever keeps it on its device; `load` False leaves it where it lies.
+    """The frozen FLUX inside a MODEL, patches included, and whatever keeps it on its device; `load` False is host memory.
 
     It is never the host's own weights in another state.
     What the host loaded while running a graph cannot take part in autograd (inference tensors). Then it is loaded a
@@ -79,13 +80,27 @@ def own_flux(patcher: Any, dtype: torch.dtype, load: bool = True) -> tuple[Any, 
         frozen_in_graph = False
     if load:
         comfy.model_management.load_models_gpu([patcher], force_full_load=True)
-    flux = require_flux(patcher)
+        flux = require_flux(patcher)
+    else:
+        unload(patcher)  # another clone's patches may lie in the weights
+        flux = _patched(patcher)
     parameters = list(flux.parameters())
     plain = all(parameter.dtype in (torch.float32, torch.float16, torch.bfloat16) for parameter in parameters)
     other = plain and any(parameter.dtype != dtype for parameter in parameters)
     if frozen_in_graph or other:
         flux = copy.deepcopy(flux).to(dtype if plain else None)
     return flux.requires_grad_(False).eval(), patcher
+
+
+def _patched(patcher: Any) -> Any:
+    """The FLUX of an unloaded MODEL; a copy if the host would patch weights, with those patched as it would on a CPU."""
+    flux = require_flux(patcher)
+    patched: dict[int, Any] = {}
+    for key in patcher.patches:
+        weight = comfy.utils.get_attr(patcher.model, key)
+        changed = patcher.patch_weight_to_device(key, torch.device("cpu"), return_weight=True)
+        patched[id(weight)] = nn.Parameter(changed, requires_grad=False)
+    return copy.deepcopy(flux, patched) if patched else flux
 
 
 def streamed_flux(patcher: Any, dtype: torch.dtype) -> tuple[Any, BlockStream]:
@@ -117,10 +132,61 @@ class HostPictures:
         return self._vae.decode(self._model.model.process_latent_out(latents)).cpu()
 
 
-def fingerprint(module: nn.Module) -> str:
-    """A name for a network's weights: all names and shapes, and the start of every tensor."""
-    digest = hashlib.sha256()
+def identities(models: HostModels) -> dict[str, str]:
+    """What a run on `models` stands on, by part; equal in another session for the same files, patches and options."""
+    return {
+        "base model": model_fingerprint(models.model),
+        "text encoder": clip_fingerprint(models.clip),
+        "autoencoder": fingerprint(models.vae.first_stage_model),
+    }
+
+
+def fingerprint(module: nn.Module, originals: Mapping[str, Tensor] | None = None) -> str:
+    """A name for a network's weights: all names and shapes, and the start of every tensor, or of its original."""
+    digest, originals = hashlib.sha256(), originals or {}
     for name, tensor in module.state_dict().items():
-        head = tensor.flatten()[:64].to("cpu", torch.float32)
+        head = originals.get(name, tensor).flatten()[:64].to("cpu", torch.float32)
         digest.update(f"{name}{tuple(tensor.shape)}".encode() + head.clone().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def model_fingerprint(patcher: Any) -> str:
+    """A name for what a patcher computes with: its weights as they were before patching, and its patches."""
+    originals = {name: kept.weight for name, kept in patcher.backup.items()}
+    return _digest(fingerprint(patcher.model, originals), patcher.patches)
+
+
+def clip_fingerprint(clip: Any) -> str:
+    """A name for how a CLIP encodes: weights and patches, the layer that is read, the options of its tokenizer."""
+    return _digest(model_fingerprint(clip.patcher), clip.layer_idx, clip.tokenizer_options)
+
+
+def _digest(*values: Any) -> str:
+    digest = hashlib.sha256()
+    for value in values:
+        _absorb(digest, value)
+    return digest.hexdigest()[:16]
+
+
+_SAMPLED = 1 << 16
+
+
+def _absorb(digest: Any, value: Any) -> None:
+    """Take in a patch or any part of one; of a tensor at most `_SAMPLED` values and a few, evenly spread."""
+    if isinstance(value, Tensor):
+        flat = value.detach().flatten()
+        sampled = flat[:: max(1, flat.numel() // _SAMPLED)].to("cpu", torch.float32)
+        digest.update(f"{tuple(value.shape)}".encode() + sampled.clone().numpy().tobytes())
+    elif isinstance(value, Mapping):
+        for key in sorted(value, key=str):
+            digest.update(f"{key}:".encode())
+            _absorb(digest, value[key])
+    elif isinstance(value, list | tuple):
+        digest.update(f"{len(value)}[".encode())
+        for item in value:
+            _absorb(digest, item)
+    elif isinstance(value, str | int | float) or value is None:
+        digest.update(f"{value!r};".encode())
+    else:  # one of the host's kinds of patch, or a function
+        digest.update(getattr(value, "__qualname__", type(value).__qualname__).encode())
+        _absorb(digest, getattr(value, "weights", None))

@@ -91,7 +91,8 @@ def train_in_graph(config: TrainConfig, models: HostModels, name: str) -> Traine
         finally:
             if trainer.step:
                 _publish(config.folder, target)
-    assert result is not None, "a single process exports"
+    if result is None:
+        raise X2EditError(f"Training stopped before its first step was done; there is no adapter {name!r} yet.")
     return Trained(load_managed(target), target, picture_tensor(plot_of(config.folder)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..adapter import Adapter
+from ..adapter import Adapter, AdapterSpec
 from ..alignnet import save_alignnet
-from ..checkpoint import RELEASED_FILE, save_adapter
+from ..checkpoint import ICEDIT_FILE, RELEASED_FILE, save_adapter
 from ..demo import AUTOENCODER, without_fill
 from ..demo.text import TextConfig
 from ..errors import X2EditError
-from ..formats import released_x2edit
+from ..formats import released_icedit, released_x2edit
 from ..formats.files import save_atomically, save_pickled
 from ..train.adapters import new_adapter, spec_for
 from ..train.aligned import AlignedText
 from ..train.batches import Batches, Ranks, generator
 from ..train.config import FluxConfig, TrainConfig
-from ..train.disk_data import DiskPool, disk_pools
+from ..train.disk_data import DiskPool, SkippedList, disk_pools
 from ..train.embedded import EmbeddedPictures, EmbeddedText
 from ..train.forms import Form, form_of
 from ..train.loop import Parts
@@ -32,12 +33,13 @@ from ..train.streaming import BlockStream
 from .host import comfy
 from .models import flux_shape
 from .training import PassSettings, TrainableFlux, flux_blocks
-from .training_models import HostModels, HostPictures, load_models, own_flux, streamed_flux
+from .training_models import HostModels, HostPictures, identities, load_models, own_flux, streamed_flux
 from .training_text import StoredText, text_of
 
 logger = logging.getLogger(__name__)
 RESULT, RELEASED = "adapter.safetensors", "released"
 BASE_RESULT, FILL_RESULT, TEXT_RESULT = "base.safetensors", "fill.safetensors", "text.safetensors"
+_UP = re.compile(r"\.(up|lora_B)\.")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Poll = Callable[[int, int], None]
 
@@ -91,7 +93,7 @@ def _base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: P
         model,
         weights,
         text,
-        Batches(pools, config, ranks),
+        Batches(pools, config, ranks, SkippedList(config.cache)),
         export,
         ranks,
         dtype,
@@ -103,7 +105,7 @@ def _base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: P
 
 def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: Poll) -> Parts:
     """An adapter on a base that stays as it is."""
-    dtype = _DTYPES[config.model.precision]
+    dtype, stands_on = _DTYPES[config.model.precision], identities(models)
     pictures = HostPictures(models.vae, models.model)
     pools = _pools(config, form_of(config.kind), pictures, poll)
     flux, keeper, stream = _frozen(models.model, dtype, config.model.weights == "offload")
@@ -112,6 +114,11 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
     if isinstance(text, StoredText):
         text.prepare({words for pool in pools.values() for words in pool.words} | {""}, poll)
     spec = spec_for(config.kind, config.adapter, flux_shape(flux))
+    released = has_released_form(spec)
+    if not released:
+        logger.info(
+            "The research code has no layout for this kind with top_k = %d; only %s is written", spec.top_k, RESULT
+        )
     adapter = new_adapter(spec, config.kind == "x2edit", config.seed).to(device)
     if config.optim.state == "bfloat16":
         adapter.to(torch.bfloat16)
@@ -122,15 +129,26 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
     def export(folder: Path, step: int) -> Path:
         del step
         save_adapter(adapter, folder / RESULT)
-        if spec.kind == "x2edit" and spec.experts:
+        if released:
             save_released(adapter, folder / RELEASED)
         if learnt:
             save_alignnet(learnt, folder / RELEASED / released_x2edit.ALIGNNET_FILE)
         return folder / RESULT
 
-    batches, blocks = Batches(pools, config, ranks), flux_blocks(flux)
+    batches, blocks = Batches(pools, config, ranks, SkippedList(config.cache)), flux_blocks(flux)
     weights = nn.ModuleDict({"adapter": adapter, "alignnet": learnt}) if learnt else adapter
-    return Parts(model, weights, text, batches, export, ranks, dtype, decode=pictures.decode, blocks=blocks)
+    return Parts(
+        model,
+        weights,
+        text,
+        batches,
+        export,
+        ranks,
+        dtype,
+        decode=pictures.decode,
+        blocks=blocks,
+        models=stands_on,
+    )
 
 
 def _frozen(patcher: Any, dtype: torch.dtype, offload: bool) -> tuple[Any, Any, BlockStream | None]:
@@ -141,10 +159,28 @@ def _frozen(patcher: Any, dtype: torch.dtype, offload: bool) -> tuple[Any, Any, 
     return *own_flux(patcher, dtype), None
 
 
+def has_released_form(spec: AdapterSpec) -> bool:
+    """Whether the research code has a layout for such an adapter.
+
+    It does not store top-k, which must be what that code takes it for. X2Edit's holds experts only: a plain LoRA on its
+    sites has no common form either, as its part on the attention's output reads that output.
+    """
+    if spec.kind == "x2edit":
+        return bool(spec.experts) and spec.top_k == min(released_x2edit.TOP_K, spec.experts)
+    return not spec.experts or spec.top_k == 1
+
+
 def save_released(adapter: Adapter, folder: Path) -> None:
-    """The adapter in the research code's own layout, for use there: lora.safetensors and task_embeddings.bin."""
-    tensors = {name: tensor.detach().to("cpu", torch.bfloat16) for name, tensor in released_x2edit.unpack(adapter)}
-    save_atomically(tensors, folder / RELEASED_FILE, {})
+    """The adapter in the research code's own layout, for use there.
+
+    X2Edit: lora.safetensors and task_embeddings.bin. ICEdit: pytorch_lora_weights.safetensors, whose plain kind is a LoRA
+    as diffusers reads it. Neither stores alpha, so the scale goes into the up-projections.
+    """
+    icedit, scale = adapter.spec.kind != "x2edit", adapter.spec.scale
+    unpacked = (released_icedit if icedit else released_x2edit).unpack(adapter)
+    scaled = ((name, tensor * scale if _UP.search(name) else tensor) for name, tensor in unpacked)
+    tensors = {name: tensor.detach().to("cpu", torch.bfloat16) for name, tensor in scaled}
+    save_atomically(tensors, folder / (ICEDIT_FILE if icedit else RELEASED_FILE), {})
     if adapter.task_table is not None:
         table = {"weight": adapter.task_table.detach().to("cpu", torch.bfloat16)}
         save_pickled(table, folder / released_x2edit.TASK_FILE)

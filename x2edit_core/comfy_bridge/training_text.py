@@ -18,13 +18,17 @@ from ..formats.files import save_atomically
 from ..train.aligned import AlignedText, alignnet_for
 from ..train.config import TrainConfig
 from ..train.embedded import EmbeddedText
+from ..train.forms import form_of
 from .demo import DemoTextModel
+from .diptych import encode_sentence
 from .text import find_encoder, hidden_states
-from .training_models import fingerprint
+from .training_models import clip_fingerprint, fingerprint
 
 OneText = Callable[[str], tuple[Tensor, Tensor]]
 """A text → its context [T, C] and pooled [P]."""
 TrainingText = EmbeddedText | AlignedText
+DIPTYCH_TOKENS = 512
+"""What T5 pads a diptych's sentence to, in training and in editing."""
 
 
 class StoredText:
@@ -77,7 +81,13 @@ def text_of(clip: Any, config: TrainConfig, flux: Any, keeper: Any, device: torc
         context, pooled = clip.encode_from_tokens(clip.tokenize(text), return_pooled=True)
         return context[0], pooled[0]
 
-    return StoredText(encode, fingerprint(inner), config.cache, device)
+    def encode_literally(text: str) -> tuple[Tensor, Tensor]:
+        ((context, rest),) = encode_sentence(clip, text, DIPTYCH_TOKENS, config.model.guidance)
+        return context[0], rest["pooled_output"][0]
+
+    if form_of(config.kind) == "diptych":
+        return StoredText(encode_literally, f"{clip_fingerprint(clip)}-{DIPTYCH_TOKENS}", config.cache, device)
+    return StoredText(encode, clip_fingerprint(clip), config.cache, device)
 
 
 def _aligned(clip: Any, config: TrainConfig, flux: Any, keeper: Any, device: torch.device) -> AlignedText | StoredText:
@@ -104,5 +114,5 @@ def _aligned(clip: Any, config: TrainConfig, flux: Any, keeper: Any, device: tor
         context, pooled = text([words])
         return context[0], pooled[0]
 
-    name = f"{fingerprint(clip.cond_stage_model)}-{fingerprint(net)}"
+    name = f"{clip_fingerprint(clip)}-{fingerprint(net)}"
     return StoredText(encode, name, config.cache, device)

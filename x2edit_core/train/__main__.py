@@ -24,7 +24,7 @@ from .batches import Ranks
 from .checkpoints import claimed
 from .config import TrainConfig, load_config
 from .loop import StepReport, Stopped, Trainer
-from .parallel import leave
+from .parallel import in_turn, leave
 
 logger = logging.getLogger("x2edit.train")
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="check the configuration, print it whole, and stop")
     parser.add_argument("--prepare", action="store_true", help="draw and encode the data, then stop")
     parser.add_argument("--device", help="cpu or cuda; default: CUDA where there is one")
-    parser.add_argument("--minutes", type=float, help="(one process) stop after this long; the same command goes on")
+    parser.add_argument("--minutes", type=float, help="stop after this long; the same command goes on")
     parser.add_argument("--threads", type=int, help="CPU threads to compute with")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -65,17 +65,15 @@ def _train(config: TrainConfig, ranks: Ranks, minutes: float | None, prepare_onl
     prepare_host(config.device)
     setup = importlib.import_module("..comfy_bridge.training_setup", __package__)
     try:
-        if ranks.rank:
-            dist.barrier()  # the first process prepares the data for all
-        parts = setup.assemble(config, ranks, _preparing())
-        if ranks.world > 1 and not ranks.rank:
-            dist.barrier()
+        # The first process prepares the data for all.
+        parts = in_turn(ranks.rank, ranks.world, lambda: setup.assemble(config, ranks, _preparing()))
         if prepare_only:
             parts.batches.close()
             return
         trainer = Trainer(config, parts)
         result = trainer.run(_reporting(config, minutes) if ranks.rank == 0 else lambda report: None)
-        logger.info("%d of %d steps done; the result is %s", trainer.step, config.steps, result)
+        told = f"; the result is {result}" if result else ""
+        logger.info("%d of %d steps done%s", trainer.step, config.steps, told)
     finally:
         if ranks.world > 1:
             dist.destroy_process_group()

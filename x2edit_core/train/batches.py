@@ -114,7 +114,7 @@ class Batches:
             except SampleError as error:
                 self._report(error)
         raise X2EditError(
-            f"Every sample of bucket {pool.buckets[index]} is broken; the report beside the run lists why."
+            f"Every sample of bucket {pool.buckets[index]} is broken; skipped.txt of the data's cache lists why."
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,4 +83,18 @@ def require_same(saved: str, wanted: str, folder: Path) -> None:
         raise X2EditError(
             f"{folder} holds a run of another configuration. It had: {'; '.join(sorted(old - new)) or '–'}. Now: "
             f"{'; '.join(sorted(new - old)) or '–'}. Name another output folder, or restore these values."
+        )
+
+
+def require_same_models(saved: Mapping[str, str], wanted: Mapping[str, str], folder: Path) -> None:
+    """Raise unless a state was learnt on the models that it is to go on with; both by part, as their fingerprints.
+
+    States of earlier versions do not say.
+    """
+    if wanted and not saved:
+        logger.warning("The state in %s does not say which models it was learnt on; they are taken to be these", folder)
+    if changed := [part for part, found in wanted.items() if saved.get(part, found) != found]:
+        raise X2EditError(
+            f"{folder} holds a run on another {' and another '.join(changed)} than connected or named now, by their weights "
+            "or what is patched onto them. Go on with those that it began with, or name another output folder."
         )

@@ -112,7 +112,8 @@ class LossConfig:
 @dataclass(frozen=True)
 class OptimConfig:
     """`muon` orthogonalises the momentum of the matrices within blocks and leaves the rest to AdamW; it is for bases.
-    `state`: `float32` master weights and moments, or `bfloat16` with stochastic rounding at a third of the memory.
+    `state`: `float32` master weights and moments, or for AdamW `bfloat16` with stochastic rounding at a third of the
+    memory; the average that `ema` keeps is float32 either way.
     `rate` falls along a half cosine to `final` of itself after `warmup` steps; `final` 1 keeps it constant."""
 
     name: Literal["adamw", "prodigy", "muon"] = "adamw"
@@ -202,6 +203,11 @@ def _faults(config: TrainConfig) -> list[str]:
         faults.append("data.mix.picture works with kind scenes only")
     if not 0.0 <= config.optim.ema < 1.0:
         faults.append(f"optim.ema = {config.optim.ema}: a value from 0 (off) to below 1 is needed")
+    if config.optim.state == "bfloat16" and config.optim.name != "adamw":
+        faults.append(
+            f"optim.state = 'bfloat16' is for adamw, which rounds at random; {config.optim.name} rounds to nearest and "
+            "would lose small steps: choose float32"
+        )
     return faults
 
 

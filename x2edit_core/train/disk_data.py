@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from ..errors import X2EditError
@@ -33,8 +33,9 @@ SKIPPED_FILE = "skipped.txt"
 
 @dataclass(frozen=True)
 class Stored:
-    """One encoded sample: its latents' file, its bucket, what it is told."""
+    """One encoded sample: where it comes from, its latents' file, its bucket, what it is told."""
 
+    name: str
     file: Path
     bucket: int
     instruction: str
@@ -61,7 +62,7 @@ class DiskPool:
         try:
             latents = load_file(item.file)
         except (OSError, SafetensorError) as error:
-            raise SampleError(f"{item.file}: {error}") from error
+            raise SampleError(f"{item.name}: its latents {item.file} cannot be read ({error})") from error
         return example_of(self._form, self._mode, latents, item.instruction, item.task)
 
 
@@ -72,7 +73,10 @@ def disk_pools(
     encoder: PictureEncoder,
     poll: Callable[[int, int], None],
 ) -> dict[Mode, DiskPool]:
-    """The pools of `config`'s data, encoding what `cache` lacks; broken samples are listed in its `skipped.txt`."""
+    """The pools of `config`'s data, encoding what `cache` lacks or holds damaged.
+
+    Broken samples are listed in its `skipped.txt`, which is there only if there are some.
+    """
     assert config.kind != "scenes", "scenes have a pool of their own"
     skipped: list[str] = []
     sizes = bucket_sizes(config.size)
@@ -84,6 +88,7 @@ def disk_pools(
             stored.append(_stored(entry, form, cache / "latents", encoder, sizes))
         except SampleError as error:
             skipped.append(str(error))
+    (cache / SKIPPED_FILE).unlink(missing_ok=True)
     if skipped:
         cache.mkdir(parents=True, exist_ok=True)
         (cache / SKIPPED_FILE).write_text("\n".join(skipped) + "\n", encoding="utf-8")
@@ -92,6 +97,30 @@ def disk_pools(
     if not stored:
         raise X2EditError(f"No usable sample was found at {config.path}; {len(skipped)} were broken.")
     return {"edit": DiskPool(stored, form, "edit"), "copy": DiskPool(stored, form, "copy")}
+
+
+class SkippedList:
+    """What breaks while a run is going on: each sample is counted, logged and added to `skipped.txt` once."""
+
+    def __init__(self, cache: Path) -> None:
+        self._file = cache / SKIPPED_FILE
+        self._told: set[str] = set()
+
+    @property
+    def count(self) -> int:
+        return len(self._told)
+
+    def __call__(self, error: SampleError) -> None:
+        if (text := str(error)) in self._told:
+            return
+        self._told.add(text)
+        logger.warning("a sample is left out, the %d. of this run; %s lists it: %s", self.count, self._file, text)
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(text.replace("\n", " ") + "\n")
+        except OSError as fault:
+            logger.warning("%s could not be written: %s", self._file, fault)
 
 
 def bucket_sizes(size: int) -> tuple[Size, ...]:
@@ -112,9 +141,8 @@ def fitted(picture: Picture, size: Size) -> Picture:
 
 def _stored(entry: Entry, form: Form, folder: Path, encoder: PictureEncoder, sizes: tuple[Size, ...]) -> Stored:
     index = folder / f"{_hash(entry.key, encoder.fingerprint, form, str(sizes))}"
-    found = [
-        (bucket, path) for bucket in range(len(sizes)) if (path := index.with_suffix(f".{bucket}.safetensors")).exists()
-    ]
+    places = [(bucket, index.with_suffix(f".{bucket}.safetensors")) for bucket in range(len(sizes))]
+    found = [(bucket, path) for bucket, path in places if path.exists() and _whole(path)]
     if not found:
         source, target = entry.pictures()
         size = nearest_bucket(Size(*source.shape[:2]), sizes)
@@ -125,7 +153,17 @@ def _stored(entry: Entry, form: Form, folder: Path, encoder: PictureEncoder, siz
         save_atomically({name: part.to(torch.bfloat16) for name, part in latents.items()}, path, {"name": entry.name})
         found = [(bucket, path)]
     bucket, path = found[0]
-    return Stored(path, bucket, entry.instruction, entry.task.id)
+    return Stored(entry.name, path, bucket, entry.instruction, entry.task.id)
+
+
+def _whole(path: Path) -> bool:
+    """Whether a latent file is as long as its header says; nothing else of it is read."""
+    try:
+        with safe_open(path, framework="pt"):
+            return True
+    except (OSError, SafetensorError):
+        logger.warning("%s is damaged; its sample is encoded anew", path)
+        return False
 
 
 def _hash(*parts: str) -> str:

@@ -8,7 +8,7 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ..settings import parse_toml, to_toml
 from ..tasks import Task
 from . import losses
 from .batches import Batches, Ranks
-from .checkpoints import load_newest, require_same, save_state
+from .checkpoints import load_newest, require_same, require_same_models, save_state
 from .config import TrainConfig, parse_config
 from .journal import Board, Table
 from .model import Inputs, Model, Prediction, Watch
@@ -43,7 +43,8 @@ _FREE = ("steps", "save_every", "keep", "log_every", "sample_every", "sample_ste
 class Parts:
     """What a run is made of. `weights` holds all that is trained; `export` writes the result into the run's folder.
 
-    `blocks` are the base's, which several processes may share out, frozen or part of `weights`.
+    `blocks` are the base's, which several processes may share out, frozen or part of `weights`. `models` names what the
+    run stands on, by part: it goes on with the same alone.
     """
 
     model: Model
@@ -56,6 +57,7 @@ class Parts:
     autocast: bool = False
     decode: Decoder | None = None
     blocks: Sequence[nn.Module] = ()
+    models: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class StepReport:
 
 
 class Stopped(Exception):
-    """Raised by a hook to end training early; what was learnt is kept."""
+    """Raised by a hook, in any of several processes, to end training early; what was learnt is kept."""
 
 
 class Trainer:
@@ -87,6 +89,7 @@ class Trainer:
         self._optimiser = make_optimiser(self._named, config.optim)
         self._average = Average(self._named, config.optim.ema)
         self.step = 0
+        self._between_steps = True
         self._identity = _identity(config)
         self._resume()
         self._journal = _Journal(config, self.step) if parts.ranks.rank == 0 else None
@@ -95,29 +98,58 @@ class Trainer:
             self._preview = Preview(parts.batches.first(), parts.decode, config.sample_steps)
 
     def run(self, on_step: Callable[[StepReport], None] = lambda report: None) -> Path | None:
-        """Train to the end and return the exported result; None where only a part of the processes exports.
+        """Train to the end and return the exported result; None where another process exports, or nothing was learnt.
 
-        `on_step` may raise `Stopped`, and any other exception ends the run too: state and result are written first.
+        `on_step` may raise `Stopped`, and any other exception ends the run too. State and result are written first, if
+        the weights are those of a whole number of steps; else the last saved state stays.
         """
         try:
             with self.parts.model.session():
-                while self.step < self.config.steps:
-                    report = self._advance()
-                    if self._preview and self.step % self.config.sample_every == 0:
-                        self._draw(self._preview)
-                    if self.step % self.config.save_every == 0 and self.step < self.config.steps:
-                        self._save()
-                    on_step(report)
+                self._train(on_step)
         except Stopped:
             logger.info("stopped after %d of %d steps", self.step, self.config.steps)
         except Diverged:
             raise
         except BaseException:
-            if not self._spread.sharded:  # else the other processes would have to be at the same place
-                self._save()
+            # Where weights are shared out, the other processes would have to be at the same place.
+            self._save_whole(possible=not self._spread.sharded)
             raise
         finally:
             self.parts.batches.close()
+        return self._save_whole()
+
+    def _train(self, on_step: Callable[[StepReport], None]) -> None:
+        """Steps to the end; raises `Stopped` in every process where `on_step` raises it in one."""
+        while self.step < self.config.steps:
+            report = self._advance()
+            if self._preview and self.step % self.config.sample_every == 0:
+                self._draw(self._preview)
+            if self.step % self.config.save_every == 0 and self.step < self.config.steps:
+                self._save()
+            wanted = False
+            try:
+                on_step(report)
+            except Stopped:
+                wanted = True
+            if self._any(wanted):
+                raise Stopped
+
+    def _any(self, wanted: bool) -> bool:
+        """Whether one of the processes wants it."""
+        if losses.world() == 1:
+            return wanted
+        flag = torch.tensor(float(wanted), device=self.parts.model.device)
+        dist.all_reduce(flag)
+        return bool(flag)
+
+    def _save_whole(self, possible: bool = True) -> Path | None:
+        """Save if the weights are those of a whole number of steps, at least one."""
+        if not self.step:
+            logger.info("nothing was learnt yet, so nothing is saved")
+            return None
+        if not possible or not self._between_steps or self._average.in_place:
+            logger.warning("the run ended in the middle of step %d: its last saved state stays as it is", self.step + 1)
+            return None
         return self._save()
 
     def export(self) -> Path | None:
@@ -148,15 +180,23 @@ class Trainer:
         gradient = self._spread.clipped(config.optim.clip)
         if not math.isfinite(gradient):
             raise Diverged(self.step + 1, gradient)
-        self._optimiser.step()
-        self._optimiser.zero_grad()
-        self._average.update(self.step)
-        self.step += 1
         means = totals.means(config.accumulate, self.parts.model.device)
+        with self._stepping():
+            self._optimiser.step()
+            self._optimiser.zero_grad()
+            self._average.update(self.step)
         report = StepReport(self.step, **means, gradient=gradient, rate=rate, seconds=time.perf_counter() - started)
         if self._journal:
             self._journal.add(report, totals)
         return report
+
+    @contextlib.contextmanager
+    def _stepping(self) -> Iterator[None]:
+        """Around what takes the weights to the next step: an interrupt within leaves those of neither."""
+        self._between_steps = False
+        yield
+        self.step += 1
+        self._between_steps = True
 
     def _loss_of(self, batch: Batch, totals: _Totals, passing: contextlib.ExitStack) -> Tensor:
         """The loss of one batch; `passing` keeps the pass open until backward is done."""
@@ -206,6 +246,7 @@ class Trainer:
         content = {
             "step": self.step,
             "config": self._identity,
+            "models": dict(self.parts.models),
             "weights": {name: weight.detach() for name, weight in self._named.items()},
             "optimiser": self._optimiser.state_dict(),
             "average": self._average.state_dict(),
@@ -222,6 +263,7 @@ class Trainer:
         if state is None:
             return
         require_same(_renewed(state["config"]), self._identity, self.config.folder)
+        require_same_models(state.get("models") or {}, self.parts.models, self.config.folder)
         for name, weight in self._named.items():
             weight.copy_(shared_like(state["weights"][name], weight))
         self._optimiser.load_state_dict(shared_state(state["optimiser"], list(self._named.values())))
@@ -308,11 +350,13 @@ def _mean(values: list[float]) -> float:
 
 
 def _identity(config: TrainConfig) -> str:
-    """What must be equal for a run to go on: all that shapes its steps."""
+    """What must be equal for a run to go on: all that shapes its steps, and not what shapes its memory alone."""
     default: dict[str, Any] = {item.name: item.default for item in dataclasses.fields(TrainConfig)}
     data = dataclasses.replace(config.data, cache="", workers=0)
+    weights = "default" if config.model.weights == "offload" else config.model.weights
+    model = dataclasses.replace(config.model, gradient_checkpointing=False, weights=weights)
     free = {name: default[name] for name in _FREE if default[name] is not dataclasses.MISSING}
-    return to_toml(dataclasses.replace(config, data=data, **{**free, "steps": 1, "output": "run"}))
+    return to_toml(dataclasses.replace(config, data=data, model=model, **{**free, "steps": 1, "output": "run"}))
 
 
 def _renewed(saved: str) -> str:

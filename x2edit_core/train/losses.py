@@ -6,6 +6,7 @@ B samples of this process out of A over all processes, L layers, N target tokens
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -57,12 +58,12 @@ def gate_balance(gates: Sequence[Tensor]) -> Tensor:
     """How unevenly experts are used, 1 when evenly; the mean over sites and projections of gates [B, T, P, E].
 
     Per gate E · Σ (share of selections) · (share of weight), the usual auxiliary loss of sparse experts. Its gradient
-    goes through the weights.
+    goes through the weights. The tokens of all processes are counted, which have equally many.
     """
+    used = [(gate > 0).float().mean((0, 1)) for gate in gates]
+    given = [gate.float().mean((0, 1)) for gate in gates]
     terms = []
-    for gate in gates:
-        selected = (gate > 0).float().mean((0, 1))
-        weight = gate.mean((0, 1))
+    for gate, selected, weight in zip(gates, averaged(used), averaged(given), strict=True):
         shares = selected / selected.sum(-1, keepdim=True).clamp_min(EPSILON)
         weights = weight / weight.sum(-1, keepdim=True).clamp_min(EPSILON)
         terms.append(gate.shape[-1] * (shares * weights).sum(-1).mean())
@@ -71,10 +72,39 @@ def gate_balance(gates: Sequence[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def expert_usage(gates: Sequence[Tensor]) -> Tensor:
-    """The share of selections that each expert got, averaged over sites and projections; float32 [E], sum 1."""
+    """The share of selections that each expert got, averaged over sites, projections and processes; float32 [E], sum 1."""
     shares = [(gate > 0).float().mean((0, 1, 2)) for gate in gates]
-    total = torch.stack(shares).mean(0)
+    (total,) = averaged([torch.stack(shares).mean(0)])
     return total / total.sum().clamp_min(EPSILON)
+
+
+class MeanOverProcesses(torch.autograd.Function):
+    """A tensor → its mean over processes, the same in all of them.
+
+    Backward hands the gradient on as it is: gradients of weights are averaged over processes afterwards, which divides by
+    their number as the mean does.
+    """
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, mine: Tensor) -> Tensor:  # pyright: ignore
+        del ctx
+        everyone = mine.clone()
+        dist.all_reduce(everyone)
+        return everyone / world()
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:  # pyright: ignore
+        del ctx
+        return grad
+
+
+def averaged(parts: Sequence[Tensor]) -> list[Tensor]:
+    """The means over processes of some float32 tensors, by one exchange."""
+    if world() == 1:
+        return list(parts)
+    mean: Any = MeanOverProcesses.apply(torch.cat([part.flatten() for part in parts]))
+    pieces = mean.split([part.numel() for part in parts])
+    return [piece.view(part.shape) for piece, part in zip(pieces, parts, strict=True)]
 
 
 class RowsOfGram(torch.autograd.Function):

@@ -177,20 +177,25 @@ def rounded_at_random(value: Tensor, source: torch.Generator) -> Tensor:
 
 
 class Average:
-    """A moving average of weights, with a short memory at the start; `decay` 0 keeps none."""
+    """A moving average of weights, with a short memory at the start; `decay` 0 keeps none.
+
+    It is float32 whatever the weights are: a step towards them is a thousandth of their distance, which bfloat16 would
+    round away. `in_place` says whether it lies where the weights belong.
+    """
 
     def __init__(self, weights: Mapping[str, nn.Parameter], decay: float) -> None:
         self.decay = decay
+        self.in_place = False
         self._live = list(weights.values())
         self._names = list(weights)
-        self.values = [weight.detach().clone() for weight in self._live] if decay else []
+        self.values = [weight.detach().to(torch.float32, copy=True) for weight in self._live] if decay else []
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         if self.decay:
             share = min(self.decay, (step + 1) / (step + 10))
-            live = [local(weight.detach()) for weight in self._live]
-            torch._foreach_lerp_([local(value) for value in self.values], live, 1 - share)
+            for value, weight in zip(self.values, self._live, strict=True):
+                local(value).lerp_(local(weight.detach()).float(), 1 - share)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
@@ -199,22 +204,25 @@ class Average:
             yield
             return
         kept = [weight.detach().clone() for weight in self._live]
+        self.in_place = True
         try:
             self._put(self.values)
             yield
         finally:
             self._put(kept)
+            self.in_place = False
 
     @torch.no_grad()
     def _put(self, values: Sequence[Tensor]) -> None:
         for weight, value in zip(self._live, values, strict=True):
-            weight.copy_(value)
+            local(weight.detach()).copy_(local(value))
 
     def state_dict(self) -> dict[str, Tensor]:
         return dict(zip(self._names, self.values, strict=True)) if self.decay else {}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take a saved average; one in bfloat16, as earlier versions kept, goes on in float32."""
         if self.decay:
             for name, value in zip(self._names, self.values, strict=True):
-                value.copy_(state[name])
+                local(value).copy_(local(state[name]))

@@ -12,12 +12,17 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NoReturn
+from datetime import timedelta
+from typing import Any, Literal, NoReturn, TypeVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 Shard = Literal["none", "trained", "all"]
+Made = TypeVar("Made")
+PREPARING = timedelta(days=7)
+"""How long processes wait for the first one to encode the data; torch's own limit is minutes."""
 
 
 class _Pass(nn.Module):
@@ -173,6 +178,24 @@ def shared_state(state: dict[str, Any], weights: Sequence[Tensor]) -> dict[str, 
         for number, values in state["state"].items()
     }  # fmt: skip
     return {**state, "state": entries}
+
+
+def in_turn(rank: int, world: int, make: Callable[[], Made]) -> Made:
+    """`make()` in the first process, then in the others, which find what it left on disk; all go on together.
+
+    The waiting is over gloo whatever the run's own group is, with a limit of its own.
+    """
+    if world == 1:
+        return make()
+    waiting = dist.new_group(timeout=PREPARING, backend="gloo")
+    if rank:
+        dist.barrier(waiting)
+    made = make()
+    if not rank:
+        dist.barrier(waiting)
+    dist.barrier(waiting)
+    dist.destroy_process_group(waiting)
+    return made
 
 
 def leave(status: int) -> NoReturn:

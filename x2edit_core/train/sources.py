@@ -6,15 +6,16 @@ Data may come from strangers: names in it never lead out of its folder.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ..classify import rules
 from ..errors import X2EditError
@@ -26,8 +27,8 @@ from .batches import SampleError
 from .config import DatasetKind
 from .samples import Picture
 
-_SOURCE_KEYS = ("1.0.jpg", "1.0.png", "1.jpg", "0.jpg")
-_TARGET_KEYS = ("2.jpg", "2.png", "1.jpg")
+_PAIRS = (("1.0", "2"), ("1", "2"), ("0", "1"))
+"""What a tar's pictures are called: source and target, without their suffixes."""
 _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """What JSON that is none, or says something else than expected, raises."""
 
@@ -148,7 +149,10 @@ def _of_files(source: Path, target: Path, instruction: str, label: object) -> En
 
 
 def _tars(path: Path) -> Iterator[Entry | SampleError]:
-    """X2Edit's published form: KEY.json, KEY.1.0.jpg (source), KEY.2.jpg (target); json has instruction, label or task."""
+    """X2Edit's published form: KEY.json, KEY.1.0.jpg (source), KEY.2.jpg (target); json has instruction, label or task.
+
+    Pictures may also be called 1 and 2, or 0 and 1; see `_PAIRS`.
+    """
     for tar in [path] if path.is_file() else sorted(path.glob("*.tar")):
         try:
             groups = _grouped(tar)
@@ -157,9 +161,8 @@ def _tars(path: Path) -> Iterator[Entry | SampleError]:
             continue
         stamp = f"{tar.resolve()}:{tar.stat().st_size}:{tar.stat().st_mtime_ns}"
         for name, members in groups.items():
-            source = next((members[key] for key in _SOURCE_KEYS if key in members), None)
-            target = next((members[key] for key in _TARGET_KEYS if key in members), None)
-            if source is None or target is None or "json" not in members:
+            pair = _pair(members)
+            if pair is None or "json" not in members:
                 yield SampleError(f"{tar}, {name}: it holds only {', '.join(sorted(members))}")
                 continue
             try:
@@ -169,8 +172,17 @@ def _tars(path: Path) -> Iterator[Entry | SampleError]:
                 yield SampleError(f"{tar}, {name}: its json has no instruction ({error})")
                 continue
             task = task_of(told.get("label") or told.get("task"), instruction)
-            read = _pair_reader(tar, source, target)
-            yield Entry(f"{tar}, {name}", f"{stamp}:{name}", instruction, task, read)
+            read = _pair_reader(tar, *(members[key] for key in pair))
+            yield Entry(f"{tar}, {name}", f"{stamp}:{name}:{'+'.join(pair)}", instruction, task, read)
+
+
+def _pair(members: Collection[str]) -> tuple[str, str] | None:
+    """The extensions of source and target among a sample's; None where one of them is missing."""
+    for names in _PAIRS:
+        found = [next((key for s in SUFFIXES if (key := f"{name}{s}") in members), None) for name in names]
+        if found[0] and found[1]:
+            return found[0], found[1]
+    return None
 
 
 def _grouped(tar: Path) -> dict[str, dict[str, tuple[int, int]]]:
@@ -251,7 +263,11 @@ def _row_reader(rows: ParquetRows, number: int, source: str, target: str) -> Cal
 
 
 def _decoded(data: bytes) -> Image.Image:
-    return opened(data).convert("RGB")
+    """Upright, as the host's LoadImage has it."""
+    picture = opened(data)
+    with contextlib.suppress(Exception):  # damaged EXIF, on which Pillow raises nearly anything, turns nothing
+        ImageOps.exif_transpose(picture, in_place=True)
+    return picture.convert("RGB")
 
 
 def _without_bottom(picture: Image.Image, share: float) -> Image.Image:
