@@ -62,7 +62,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the first edit of each task")
     parser.add_argument("--tasks", nargs="*", metavar="NAME", help="only these tasks")
     parser.add_argument("--wrong-task", action="store_true", help="tell the adapter a task that is not the edit's")
-    parser.add_argument("--strength", type=float, help="of the adapter; 0 shows the base alone")
+    parser.add_argument(
+        "--strength", type=float, help="of the adapter; 1e-6 shows the base alone, at 0 the host places references"
+    )
     parser.add_argument("--steps", type=int, help="instead of the workflow's")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

@@ -21,8 +21,8 @@ FOLDER = OUT / "miniature"
 WEIGHTS = REPO / "x2edit_core" / "demo" / "weights"
 RESULTS: Mapping[str, str] = {
     "autoencoder/autoencoder.safetensors": "autoencoder.safetensors",
-    "base_polish/fill.safetensors": "flux.safetensors",
-    "base_polish/text.safetensors": "text.safetensors",
+    "base_scenes/fill.safetensors": "flux.safetensors",
+    "base_scenes/text.safetensors": "text.safetensors",
     "x2edit/adapter.safetensors": "x2edit.safetensors",
     "icedit_moe/adapter.safetensors": "icedit_moe.safetensors",
     "icedit/adapter.safetensors": "icedit.safetensors",
@@ -60,7 +60,7 @@ def recipes() -> list[Path]:
 
 
 def stage_name(recipe: Path) -> str:
-    """`2_base_128.toml` → `base_128`, which is also the name of the run's folder."""
+    """`02_base_128.toml` → `base_128`, which is also the name of the run's folder."""
     return recipe.stem.split("_", 1)[1]
 
 
