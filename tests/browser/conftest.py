@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from devkit.browser import find_chromium
 from devkit.host import Host
-from devkit.layout import WORKFLOWS
+from devkit.layout import REPO, WORKFLOWS
 from devkit.server import Server
 
+SCREENSHOTS = REPO / ".artifacts"
 READY = "() => window.app?.graph && window.LiteGraph && Object.keys(LiteGraph.registered_node_types).length > 100"
 
 
@@ -42,6 +43,11 @@ class Page:
         """Open `workflow` as the page opens a file."""
         self.evaluate("async w => { await app.loadGraphData(w, true, false) }", workflow)
         self.raw.wait_for_timeout(200)
+
+    def screenshot(self, name):
+        """Keep what the page shows, for a person to look at."""
+        SCREENSHOTS.mkdir(exist_ok=True)
+        self.raw.screenshot(path=SCREENSHOTS / f"{name}.png")
 
     def prompt(self):
         """The page's own API form of the open graph, through JSON as it would be sent."""

@@ -24,6 +24,10 @@ def rendering(page, request):
     page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
 
 
+def _name(rendering):
+    return "nodes2" if rendering else "classic"
+
+
 def red_nodes(page):
     """Nodes that the page could not build or that it marks as faulty."""
     return page.evaluate(
@@ -51,6 +55,7 @@ def test_every_node_can_be_added(page, our_types, baseline_errors, rendering):
         our_types,
     )
     page.raw.wait_for_timeout(500)
+    page.screenshot(f"nodes_{_name(rendering)}")
     assert page.evaluate("() => app.graph.nodes.length") == len(our_types)
     assert red_nodes(page) == []
     assert set(page.errors) <= baseline_errors
@@ -60,6 +65,7 @@ def test_every_node_can_be_added(page, our_types, baseline_errors, rendering):
 def test_shipped_workflow_opens_without_a_red_node(page, path, baseline_errors, rendering):
     workflow = json.loads(path.read_text(encoding="utf-8"))
     page.load(workflow)
+    page.screenshot(f"template_{path.stem}_{_name(rendering)}")
     assert page.evaluate("() => (app.rootGraph ?? app.graph).nodes.length") == len(workflow["nodes"])
     assert red_nodes(page) == []
     assert set(page.errors) <= baseline_errors
@@ -71,3 +77,21 @@ def test_workflows_are_offered_as_templates(page):
     for path in SHIPPED:
         served = page.server.get_json(f"/api/workflow_templates/x2edit/{path.name}")
         assert served == json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_a_template_is_opened_from_the_template_browser(page, baseline_errors):
+    """As a person does: the dialog, this pack's entry in it, a card."""
+    workflow = json.loads((WORKFLOWS / "x2edit_edit.json").read_text(encoding="utf-8"))
+    page.load({"nodes": [], "links": [], "version": 0.4})
+    page.evaluate("() => { app.extensionManager.command.execute('Comfy.BrowseTemplates') }")
+    page.raw.locator("nav").get_by_text("x2edit", exact=True).last.click()
+    card = page.raw.locator("[data-testid='template-workflow-x2edit_edit']")
+    card.wait_for()
+    page.raw.wait_for_timeout(1000)
+    page.screenshot("template_browser")
+    card.click()
+    page.raw.wait_for_function(
+        "count => (app.rootGraph ?? app.graph).nodes.length === count", arg=len(workflow["nodes"]), timeout=30_000
+    )
+    assert red_nodes(page) == []
+    assert set(page.errors) <= baseline_errors

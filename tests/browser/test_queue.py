@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from devkit.layout import REPO, WORKFLOWS
+from devkit.layout import WORKFLOWS
 from devkit.replace import with_demo_models, with_picture
 
 from x2edit_core.workflow.graph import to_api
 
-SCREENSHOTS = REPO / ".artifacts"
 # Classic rendering loads a node's pictures when it draws the node.
 ON_CANVAS = """() => {
     const node = app.graph.nodes.find(n => n.type === 'SaveImage');
@@ -36,8 +35,7 @@ def test_a_queued_template_shows_its_picture(page, tmp_path, baseline_errors, no
         page.evaluate("() => app.canvas.centerOnNode(app.graph.nodes.find(n => n.type === 'SaveImage'))")
         page.evaluate("async () => { await app.queuePrompt(0) }")
         page.raw.wait_for_function(shown, timeout=120_000)
-        SCREENSHOTS.mkdir(exist_ok=True)
-        page.raw.screenshot(path=SCREENSHOTS / f"queued_{'nodes2' if nodes2 else 'classic'}.png")
+        page.screenshot(f"queued_{'nodes2' if nodes2 else 'classic'}")
     finally:
         page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
     assert set(page.errors) <= baseline_errors

@@ -14,7 +14,7 @@ from devkit.server import Server
 
 from .runs import edit_graph, saved_picture
 
-NAME = "My X2Edit copy-main"
+NAME = "ComfyUI-X2Edit-main"
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +33,13 @@ def copied(tmp_path_factory):
         yield server
 
 
-def quoted(path):
-    return path.replace(" ", "%20")
-
-
 def test_every_node_is_there(copied, pack):
     assert set(pack.node_ids) <= set(copied.object_info())
 
 
 def test_pages_scripts_words_and_templates_are_served(copied, pack):
     for path in ("picker.js", *(f"docs/{node_id}.md" for node_id in pack.node_ids)):
-        served = copied.request(quoted(f"/extensions/{NAME}/{path}"))
+        served = copied.request(f"/extensions/{NAME}/{path}")
         assert served == (REPO / "web" / path).read_bytes()
     assert set(copied.get_json("/workflow_templates")[NAME]) == {
         path.stem for path in (REPO / "workflows").glob("*.json")

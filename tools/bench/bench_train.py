@@ -156,7 +156,7 @@ def main() -> None:
                 f"  {name:20} {ratio:6.2f} × plain LoRA  {found['bytes_per_token'][name] / 1000:7.1f} kB kept per token"
             )
     runs = [(256, (2, 4), 128, 8)]
-    runs += [(3072, (1, 2), 512, 4)] if args.size == "all" else []
+    runs += [(3072, (1, 2), 512 if device.type == "cuda" else 256, 4)] if args.size == "all" else []
     runs += [(3072, (19, 38), pixels, 4) for pixels in (512, 1024)] if args.full else []
     for hidden, depth, pixels, rounds in runs:
         found = measure_step(device, hidden, depth, pixels, rounds)
