@@ -79,15 +79,15 @@ def test_workflows_are_offered_as_templates(page):
         assert served == json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_a_template_is_opened_from_the_template_browser(page, baseline_errors):
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_template_is_opened_from_the_template_browser(page, path, baseline_errors):
     """As a person does: the dialog, this pack's entry in it, a card."""
-    workflow = json.loads((WORKFLOWS / "x2edit_edit.json").read_text(encoding="utf-8"))
+    workflow = json.loads(path.read_text(encoding="utf-8"))
     page.load({"nodes": [], "links": [], "version": 0.4})
     page.evaluate("() => { app.extensionManager.command.execute('Comfy.BrowseTemplates') }")
     page.raw.locator("nav").get_by_text("x2edit", exact=True).last.click()
-    card = page.raw.locator("[data-testid='template-workflow-x2edit_edit']")
-    card.wait_for()
-    page.raw.wait_for_timeout(1000)
+    card = page.raw.locator(f"[data-testid='template-workflow-{path.stem}']")
+    card.scroll_into_view_if_needed()
     page.screenshot("template_browser")
     card.click()
     page.raw.wait_for_function(
