@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ class Page:
         playwright_page.goto(server.url, wait_until="load")
         playwright_page.wait_for_function(READY, timeout=120_000)
         playwright_page.wait_for_timeout(1000)
+        playwright_page.keyboard.press("Escape")  # the host's templates, which it offers to whoever is new
 
     def _note(self, text):
         self.errors.append(re.sub(r":\d{4,5}\b|\?v=\w+", "", text))
@@ -70,14 +72,17 @@ def browser():
 
 
 def _stock(base):
-    """Give a host the files that the shipped workflows name, empty: the page marks nodes whose files are missing."""
+    """Give a host the files that the shipped workflows name: the page marks nodes whose files are missing.
+
+    Models are empty files; pictures are the host's own.
+    """
     for path in WORKFLOWS.glob("*.json"):
         for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]:
             for model in node.get("properties", {}).get("models", []):
                 _touch(base / "models" / model["directory"] / model["name"])
             name = (node.get("widgets_values") or [""])[0]
             if node["type"] == "LoadImage":
-                _touch(base / "input" / name)
+                shutil.copy(Path(os.environ["COMFYUI_PATH"]) / "input" / name, base / "input")
             if node["type"] == "X2EditAdapterLoader" and not name.startswith("embedded"):
                 place = base / "models" / "x2edit" / name
                 for file in [place] if place.suffix else [place / "lora.safetensors", place / "task_embeddings.bin"]:
