@@ -144,7 +144,7 @@ def _install(pin: pins.HostPin, folder: Path) -> None:
     if sys.version_info < (3, 10):  # noqa: UP036 - the interpreter that runs this file is the person's choice
         raise DevError(f"Python {sys.version.split()[0]} found; 3.10 or newer is needed.")
     donor = _donor(folder)
-    size = "about 1 GB" if donor else "about 6 GB"
+    size = "about 1 GB" if donor else "6 to 7 GB"
     log(f"Installing ComfyUI {pin.version} into {folder} (once; {size}, some minutes) …")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
