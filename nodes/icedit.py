@@ -200,8 +200,8 @@ class ICEditNoise(io.ComfyNode):
             node_id="ICEditNoise",
             display_name="ICEdit Noise",
             category="X2Edit/ICEdit",
-            description="The initial noise of a seed, for SamplerCustomAdvanced: as ComfyUI draws it, or as later versions of "
-            "ICEdit's own script do, so that a seed found there means the same here.",
+            description="The initial noise of a seed, for SamplerCustomAdvanced: as ComfyUI draws it, or as ICEdit's "
+            "script does with either version of diffusers, so that a seed found there means the same here.",
             search_aliases=["icedit", "seed", "random noise", "diffusers seed"],
             inputs=[
                 io.Int.Input(
