@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..x2edit_core import diptych as canvas
-from ..x2edit_core.comfy_bridge.diptych import NOISE_MODES, NoiseMode, SeededNoise, condition
+from ..x2edit_core.comfy_bridge.diptych import NOISE_MODES, T5_TOKENS, NoiseMode, SeededNoise, condition
 from ..x2edit_core.comfy_bridge.models import ManagedAdapter, apply_static
 from ..x2edit_core.geometry import DiptychLayout, Side
 from .types import Adapter, Layout
@@ -110,7 +110,7 @@ class ICEditConditioning(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "t5_min_length",
-                    default=512,
+                    default=T5_TOKENS,
                     min=0,
                     max=4096,
                     optional=True,
@@ -143,7 +143,7 @@ class ICEditConditioning(io.ComfyNode):
         mask: Tensor,
         template: str = canvas.SENTENCE,
         guidance: float = 50.0,
-        t5_min_length: int = 512,
+        t5_min_length: int = T5_TOKENS,
         keep_source_panel: bool = False,
     ) -> io.NodeOutput:
         return io.NodeOutput(

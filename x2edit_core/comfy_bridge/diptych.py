@@ -13,6 +13,8 @@ from .host import comfy
 
 Conditioning = list[list[Any]]
 NoiseMode = Literal["host", "diffusers 0.32", "diffusers 0.33"]
+T5_TOKENS = 512
+"""What T5 pads the sentence to, in training and in editing, as in the reference."""
 NOISE_MODES: tuple[NoiseMode, ...] = ("host", "diffusers 0.32", "diffusers 0.33")
 
 
@@ -33,7 +35,7 @@ def condition(
     mask: Tensor,
     template: str = "",
     guidance: float = 50.0,
-    t5_min_length: int = 512,
+    t5_min_length: int = T5_TOKENS,
     keep_source_panel: bool = False,
 ) -> tuple[Conditioning, Conditioning, dict[str, Tensor]]:
     """(positive, negative, latent) of one diptych or a batch of them.

@@ -20,15 +20,13 @@ from ..train.config import TrainConfig
 from ..train.embedded import EmbeddedText
 from ..train.forms import form_of
 from .demo import DemoTextModel
-from .diptych import encode_sentence
+from .diptych import T5_TOKENS, encode_sentence
 from .text import find_encoder, hidden_states
 from .training_models import clip_fingerprint, fingerprint
 
 OneText = Callable[[str], tuple[Tensor, Tensor]]
 """A text → its context [T, C] and pooled [P]."""
 TrainingText = EmbeddedText | AlignedText
-DIPTYCH_TOKENS = 512
-"""What T5 pads a diptych's sentence to, in training and in editing."""
 
 
 class StoredText:
@@ -82,11 +80,11 @@ def text_of(clip: Any, config: TrainConfig, flux: Any, keeper: Any, device: torc
         return context[0], pooled[0]
 
     def encode_literally(text: str) -> tuple[Tensor, Tensor]:
-        ((context, rest),) = encode_sentence(clip, text, DIPTYCH_TOKENS, config.model.guidance)
+        ((context, rest),) = encode_sentence(clip, text, T5_TOKENS, config.model.guidance)
         return context[0], rest["pooled_output"][0]
 
     if form_of(config.kind) == "diptych":
-        return StoredText(encode_literally, f"{clip_fingerprint(clip)}-{DIPTYCH_TOKENS}", config.cache, device)
+        return StoredText(encode_literally, f"{clip_fingerprint(clip)}-{T5_TOKENS}", config.cache, device)
     return StoredText(encode, clip_fingerprint(clip), config.cache, device)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from ..classify import rules
@@ -88,14 +87,10 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def _opened(data: bytes, what: str) -> Image.Image:
-    """Upright, as the host's LoadImage has it."""
     try:
-        picture = opened(data)
+        return opened(data)
     except X2EditError as error:
         raise CaseError(f"{what} is no picture that can be read: {error}.") from error
-    with contextlib.suppress(Exception):  # damaged EXIF, on which Pillow raises nearly anything, turns nothing
-        ImageOps.exif_transpose(picture, in_place=True)
-    return picture
 
 
 def _tensor(picture: Image.Image) -> Tensor:

@@ -6,7 +6,6 @@ Data may come from strangers: names in it never lead out of its folder.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tarfile
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..classify import rules
 from ..errors import X2EditError
@@ -263,11 +262,7 @@ def _row_reader(rows: ParquetRows, number: int, source: str, target: str) -> Cal
 
 
 def _decoded(data: bytes) -> Image.Image:
-    """Upright, as the host's LoadImage has it."""
-    picture = opened(data)
-    with contextlib.suppress(Exception):  # damaged EXIF, on which Pillow raises nearly anything, turns nothing
-        ImageOps.exif_transpose(picture, in_place=True)
-    return picture.convert("RGB")
+    return opened(data).convert("RGB")
 
 
 def _without_bottom(picture: Image.Image, share: float) -> Image.Image:
