@@ -26,7 +26,7 @@ from devkit.replace import with_demo_models
 from devkit.server import Server
 
 from x2edit_core.errors import X2EditError
-from x2edit_core.workflow.graph import to_api
+from x2edit_core.workflow.files import load_graph
 
 
 def _host(args: argparse.Namespace) -> int:
@@ -86,6 +86,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         find_host(args.host),
         args.config,
         args.workflow,
+        args.output,
+        adapter=args.adapter,
         device=args.device,
         demo_models=args.demo_models,
         base=args.base,
@@ -93,9 +95,8 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _graph(args: argparse.Namespace) -> int:
-    workflow = json.loads(args.workflow.read_text(encoding="utf-8"))
     with Server(find_host(args.host)) as server:
-        prompt = to_api(workflow, server.object_info())
+        prompt = load_graph(args.workflow, server)
         if args.demo_models:
             prompt = with_demo_models(prompt)
     print(json.dumps(prompt, indent=2, ensure_ascii=False))
@@ -161,7 +162,11 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = command("evaluate", _evaluate, "edit many pictures in a host started for it, and score the edits")
     evaluate.add_argument("config", type=Path, help="a TOML file, see docs/evaluate.md")
-    evaluate.add_argument("--workflow", type=Path, default=DEFAULT_WORKFLOW)
+    evaluate.add_argument("--workflow", type=Path, help="instead of the one that the TOML file names")
+    evaluate.add_argument("--output", type=Path, metavar="DIR", help="folder to write to, instead of the TOML file's")
+    evaluate.add_argument(
+        "--adapter", type=Path, metavar="PATH", help="an adapter's file or folder, instead of the workflow's adapter"
+    )
     evaluate.add_argument("--demo-models", action="store_true", help="with the embedded models in place of the loaders")
     evaluate.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     evaluate.add_argument("--base", type=Path, metavar="DIR", help="the host's base directory, with its models")

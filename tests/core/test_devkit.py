@@ -14,8 +14,11 @@ from pathlib import Path
 
 import pytest
 from devkit import bundle, host, layout, pins, share, testing
+from devkit.evaluate import offered, workflow_of
 from devkit.host import DevError, Host, find_host
-from devkit.replace import with_demo_models, with_picture
+from devkit.replace import demo_changes, with_adapter, with_demo_models, with_picture
+
+from x2edit_core.errors import X2EditError
 
 VERSION = "9.9.9"
 FILES = {"main.py": "", "comfy/__init__.py": "", "comfyui_version.py": f'__version__ = "{VERSION}"\n'}
@@ -266,6 +269,52 @@ def test_two_bases_stay_apart():
     prompt = with_demo_models({**PROMPT, **other})
     bases = {prompt[prompt[key]["inputs"]["model"][0]]["inputs"]["base"] for key in ("4", "9")}
     assert bases == {"fill", "x2edit"}
+
+
+@pytest.mark.parametrize("name", ["embedded: icedit", "embedded: icedit plain", "mine.safetensors"])
+def test_an_embedded_adapter_and_the_one_to_keep_stay(name):
+    """ "embedded: icedit" holds the plain one's key word, which it once became."""
+    prompt = with_demo_models(with_adapter(PROMPT, name), keep="mine.safetensors")
+    assert prompt["3"]["inputs"] == {"adapter_name": name}
+
+
+def test_every_change_for_the_embedded_models_is_told():
+    told = demo_changes(PROMPT, with_demo_models(PROMPT))
+    assert [line.split(":")[0] for line in told] == [
+        "Node 1, UNETLoader", "Node 2, LoraLoaderModelOnly", "Node 3, X2EditAdapterLoader", "Node 5, VAELoader",
+        "Node 6, X2EditReference",
+    ]  # fmt: skip
+    assert "'ICEdit-MoE.safetensors'" in told[2] and "'keep' instead of '1024 buckets'" in told[4]
+
+
+def test_an_adapter_needs_one_loader_to_take_it():
+    assert with_adapter(PROMPT, "mine")["3"]["inputs"] == {"adapter_name": "mine"}
+    for prompt in ({}, {**PROMPT, "33": PROMPT["3"]}):
+        with pytest.raises(X2EditError, match="One X2EditAdapterLoader"):
+            with_adapter(prompt, "mine")
+
+
+def test_an_adapter_has_another_name_when_it_was_trained_on(tmp_path):
+    adapter = tmp_path / "adapter.safetensors"
+    names = []
+    for number, content in enumerate((b"one", b"two", b"one")):
+        adapter.write_bytes(content)
+        scratch = tmp_path / str(number)
+        scratch.mkdir()
+        name, flags = offered(adapter, scratch)
+        assert (scratch / "adapters" / name).read_bytes() == content and flags[0] == "--extra-model-paths-config"
+        names.append(name)
+    assert names[0] == names[2] != names[1] and names[0].endswith(".safetensors")
+
+
+def test_the_workflow_is_the_configurations(tmp_path):
+    here = Host("", sys.executable, "")
+    config = tmp_path / "eval.toml"
+    config.write_text('workflow = "ﬁne/工作流.json"\noutput = "out"\n[cases]\nlimit = 1\n', encoding="utf-8")
+    assert workflow_of(here, config) == Path("ﬁne/工作流.json")
+    config.write_text('workflow = "w.json"\noutput = ""\n[cases]\nlimit = 1\n', encoding="utf-8")
+    with pytest.raises(DevError, match="output is empty"):
+        workflow_of(here, config)
 
 
 def test_pictures_are_replaced():

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import copy
 import csv
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 from devkit.layout import REPO, WORKFLOWS
-from devkit.replace import with_demo_models
+from devkit.replace import with_adapter, with_demo_models
 from devkit.running import Running, wait_for
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
+from x2edit_core.demo import EMBEDDED
 from x2edit_core.demo.scenes import make_case
 from x2edit_core.evaluate.editor import Editor, load_graph
 from x2edit_core.evaluate.places import PlaceError, Places
@@ -88,6 +93,52 @@ def test_two_scenes_are_edited_scored_and_not_done_again(server, graph, tmp_path
     assert (said.count("  kept"), said.count("  done")) == (1, 1), "a line that a kill cut off is made again"
     assert {name: (output / name).read_bytes() for name in pictures} == pictures
     assert evaluate(tmp_path).count("  kept") == 2
+
+
+def adapter_beside(path):
+    """The embedded adapter with its first expert weights turned round: one that somebody trained."""
+    shipped = EMBEDDED["embedded: x2edit"]
+    tensors, notes = load_file(shipped), metadata_of(shipped)
+    for name, tensor in tensors.items():
+        tensors[name] = -tensor if "up" in name else tensor
+    save_file(tensors, path, notes)
+    return path
+
+
+def pixels(data):
+    """Without the graph, which the host writes into the file."""
+    return Image.open(io.BytesIO(data)).tobytes()
+
+
+def metadata_of(path):
+    with safe_open(path, framework="pt") as file:
+        return file.metadata()
+
+
+def test_the_tool_runs_the_configurations_workflow_with_an_adapter_of_ones_own(server, graph, tmp_path):
+    """In the API's form, into the folder that is asked for, with the miniature and an adapter trained on it."""
+    (tmp_path / "graph.json").write_text(json.dumps(graph), encoding="utf-8")
+    text = CONFIG.format(workflow=(tmp_path / "graph.json").as_posix(), output=(tmp_path / "no").as_posix(), address="")
+    text = text.replace('address = ""', "").replace('"remove subject", ', "")
+    (tmp_path / "config.toml").write_text(text, encoding="utf-8")
+    adapter = adapter_beside(tmp_path / "mine.safetensors")
+    options = ["--demo-models", "--adapter", str(adapter), "--output", str(tmp_path / "out")]
+    command = [sys.executable, str(REPO / "tools" / "dev.py"), "evaluate", str(tmp_path / "config.toml"), *options]
+    environment = {**os.environ, "COMFYUI_PATH": server.host.comfyui, "COMFYUI_PYTHON": sys.executable}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "no").exists()
+    (row,) = csv.DictReader((tmp_path / "out" / "results.csv").read_text(encoding="utf-8").splitlines())
+
+    models = server.base / "models" / "x2edit"
+    models.mkdir(parents=True, exist_ok=True)
+    shutil.copy(adapter, models / "mine.safetensors")
+    edits = {}
+    for name in ("embedded: x2edit", "mine.safetensors"):
+        edits[name] = pixels(Editor(server, with_adapter(graph, name)).edit(CASE, CASE.source(), 3))
+    (models / "mine.safetensors").unlink()
+    made = pixels((tmp_path / "out" / row["edit"]).read_bytes())
+    assert edits["embedded: x2edit"] != edits["mine.safetensors"] == made
 
 
 def endless(server, graph):

@@ -13,7 +13,7 @@ from typing import Any
 from x2edit_core.evaluate.places import Places, complete, filled
 from x2edit_core.tasks import Task
 from x2edit_core.workflow.client import Progress
-from x2edit_core.workflow.graph import to_api
+from x2edit_core.workflow.files import load_graph
 
 from .host import DevError, Host, log
 from .layout import OUT, REPO, WORKFLOWS
@@ -37,7 +37,7 @@ def run_demo(host: Host, *, device: str = "cpu", workflow: Path = DEFAULT_WORKFL
     edits = json.loads((folder / EDITS).read_text(encoding="utf-8"))
     log(f"Starting ComfyUI {host.version} with only this pack …")
     with Server(host, device=device) as server:
-        graph = with_demo_models(to_api(json.loads(workflow.read_text(encoding="utf-8")), server.object_info()))
+        graph = with_demo_models(load_graph(workflow, server))
         places = complete(graph, Places())
         for number, edit in enumerate(edits, 1):
             log(f"{number} of {len(edits)}: {edit['instruction']}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from x2edit_core.errors import X2EditError
+
 Prompt = dict[str, dict[str, Any]]
 
 # Per loader: for each of its outputs, the output of X2EditDemoModels that takes its place …
@@ -37,14 +39,16 @@ SETTINGS = {
 }
 _ADAPTERS = {"icedit-moe": "embedded: icedit", "icedit": "embedded: icedit plain", "": "embedded: x2edit"}
 """The miniature's adapter by what a file's name holds, first match."""
+_EMBEDDED = "embedded: "
+_LOADER = "X2EditAdapterLoader"
 _MODEL_NAMES = ("unet_name", "ckpt_name")
 
 
-def with_demo_models(prompt: Prompt) -> Prompt:
+def with_demo_models(prompt: Prompt, keep: str | None = None) -> Prompt:
     """A copy of an API-format graph with its loaders replaced by `X2EditDemoModels` nodes, one for each base used.
 
     A model file with "fill" in its name becomes the Fill base. Text encoders and autoencoders take the base of the
-    graph's first model.
+    graph's first model. Adapters become the miniature's, but for those that are so already and the one called `keep`.
     """
     prompt = {key: _stand_in(node) for key, node in prompt.items() if node["class_type"] not in _UNUSED}
     bases = {key: _base(node) for key, node in prompt.items() if _is_model(node)}
@@ -64,10 +68,38 @@ def with_demo_models(prompt: Prompt) -> Prompt:
                     used.add(base)
                     value = [demo_ids[base], place]
             node["inputs"][name] = value
-        node["inputs"].update({k: v for k, v in _settings(node).items() if k in node["inputs"]})
+        node["inputs"].update({k: v for k, v in _settings(node, keep).items() if k in node["inputs"]})
     kept = {key: node for key, node in prompt.items() if key not in loaders}
     demos = {demo_ids[base]: {"class_type": "X2EditDemoModels", "inputs": {"base": base}} for base in sorted(used)}
     return {**demos, **kept}
+
+
+def demo_changes(before: Prompt, after: Prompt) -> list[str]:
+    """What `with_demo_models` changed, a line each: figures of such a run say nothing about what it took away."""
+    lines = []
+    for key, node in before.items():
+        now = after.get(key)
+        if now is None or now["class_type"] != node["class_type"]:
+            lines.append(f"Node {key}, {node['class_type']}: an embedded model or a stand-in takes its place.")
+            continue
+        for name, value in node["inputs"].items():
+            new = now["inputs"].get(name)
+            if new != value and not isinstance(value, list):
+                lines.append(f"Node {key}, {node['class_type']}: {name} is {new!r} instead of {value!r}.")
+    return lines
+
+
+def with_adapter(prompt: Prompt, name: str) -> Prompt:
+    """A copy of the graph whose one adapter loader loads `name`; raises `X2EditError` where there is another number."""
+    prompt = copy.deepcopy(prompt)
+    loaders = [key for key, node in prompt.items() if node["class_type"] == _LOADER]
+    if len(loaders) != 1:
+        found = ", ".join(loaders) or "none"
+        raise X2EditError(
+            f"One {_LOADER} node was expected to take the adapter, found: {found}. Choose it in the workflow instead."
+        )
+    prompt[loaders[0]]["inputs"]["adapter_name"] = name
+    return prompt
 
 
 def with_picture(prompt: Prompt, name: str) -> Prompt:
@@ -96,9 +128,12 @@ def _base(node: dict[str, Any]) -> str:
     return "fill" if "fill" in "".join(names).lower() else "x2edit"
 
 
-def _settings(node: dict[str, Any]) -> dict[str, Any]:
-    if node["class_type"] == "X2EditAdapterLoader":
-        name = str(node["inputs"].get("adapter_name", "")).lower()
+def _settings(node: dict[str, Any], keep: str | None) -> dict[str, Any]:
+    if node["class_type"] == _LOADER:
+        given = str(node["inputs"].get("adapter_name", ""))
+        name = given.lower()
+        if given == keep or name.startswith(_EMBEDDED):
+            return {}
         return {"adapter_name": next(value for part, value in _ADAPTERS.items() if part in name)}
     return SETTINGS.get(node["class_type"], {})
 

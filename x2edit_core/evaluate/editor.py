@@ -5,27 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from ..errors import X2EditError
 from ..workflow.client import Client, Graph, PromptError, TimedOut
-from ..workflow.graph import to_api
+from ..workflow.files import load_graph
 from .cases import Case
 from .places import Places, complete, filled
 
-
-def load_graph(path: Path, client: Client) -> Graph:
-    """The workflow at `path`, saved by the page in either of its forms, as the API takes it; raises `X2EditError`."""
-    try:
-        saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise X2EditError(f"{path} cannot be read as a workflow: {error}") from error
-    if "nodes" in saved:
-        return to_api(saved, client.object_info())
-    if not saved or not all(isinstance(node, dict) and "class_type" in node for node in saved.values()):
-        raise X2EditError(f"{path} is no workflow: neither the page's form nor the API's was found in it.")
-    return saved
+__all__ = ["Editor", "load_graph"]
 
 
 @dataclass
