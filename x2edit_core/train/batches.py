@@ -14,15 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..data.pairs import SampleError
 from ..errors import X2EditError
 from ..flow import draw_sigmas
 from ..tasks import Task
 from .config import TrainConfig
 from .samples import MODES, Batch, Example, Mode, Pool
-
-
-class SampleError(X2EditError):
-    """A sample that cannot be used; it is skipped, counted and listed."""
 
 
 @dataclass(frozen=True)

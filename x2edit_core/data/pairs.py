@@ -1,0 +1,103 @@
+"""The one record of an edit on disk, and what is wrong with one.
+
+Pictures are read when they are asked for. Whatever is wrong with one edit is a `SampleError` that names the file; the
+others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from ..classify import rules
+from ..errors import X2EditError
+from ..tasks import Task
+
+if TYPE_CHECKING:
+    from ..demo.scenes import EditCase
+
+Read = Callable[[], bytes]
+"""The file of one picture, read when it is needed."""
+Found = Literal["named", "words", "unknown"]
+"""How a pair's task is known: the data names it, its words were read, or they were as the data's name means nothing."""
+
+
+class SampleError(X2EditError):
+    """A sample that cannot be used; it is skipped, counted and listed. `reason` is what it is counted under."""
+
+    def __init__(self, message: str, reason: str = "cannot be read") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One edit. `label` is the data's own name for its kind and what summaries group by.
+
+    `target`, `mask` (white where the edit belongs) and `caption` (of the edited picture) are there where the data has
+    them; `language` is `en` or `zh` where the data says so; `scene` holds the exact answer of a procedural scene.
+    `files` says for messages where each part lies, or where it was looked for. `key` names the content of the pair's
+    files where they lie, `identity` wherever they lie. `crop_bottom` is the share that training cuts off below.
+    """
+
+    name: str
+    instruction: str
+    label: str
+    task: Task
+    source: Read
+    target: Read | None = None
+    mask: Read | None = None
+    caption: str = ""
+    language: str = ""
+    scene: EditCase | None = None
+    key: str = ""
+    identity: str = ""
+    crop_bottom: float = 0.0
+    found: Found = "named"
+    files: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def where(self, part: str) -> str:
+        """The file of a part, for messages."""
+        return self.files.get(part, f"the {part} of {self.name}")
+
+
+LABELS = {
+    "background_change": Task.BACKGROUND,
+    "color_alter": Task.COLOR,
+    "material_alter": Task.MATERIAL,
+    "motion_change": Task.ACTION,
+    "ps_human": Task.PORTRAIT,
+    "style_change": Task.STYLE,
+    "subject-add": Task.ADD,
+    "subject-remove": Task.REMOVE,
+    "subject-replace": Task.REPLACE,
+    "text_change": Task.TEXT,
+    "tone_transfer": Task.TONE,
+}
+"""GEdit-Bench's names. Those of other data are X2Edit's own or name no single task; words decide then."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What kind of edit a sample is: its task, how that is known, and the data's name for it if it has one."""
+
+    task: Task
+    found: Found
+    label: str = ""
+
+
+def kind_of(instruction: str, *labels: object) -> Kind:
+    """The task of the first label that names one; else what the rules read from the instruction."""
+    given = [label.strip() for label in labels if isinstance(label, str) and label.strip()]
+    for label in given:
+        if label in LABELS:
+            return Kind(LABELS[label], "named", label)
+        try:
+            return Kind(Task.from_name(label), "named", label)
+        except X2EditError:
+            continue
+    others = [str(label) for label in labels if label is not None and not isinstance(label, str)]
+    unknown = next(iter(given + others), "")
+    return Kind(rules.read(instruction).task, "unknown" if unknown else "words", unknown)
