@@ -9,14 +9,14 @@ from .errors import X2EditError
 
 
 class ParquetRows:
-    """Rows of a parquet file by number; the group last read is kept."""
+    """Rows of a parquet file by number; of each choice of columns the group last read is kept."""
 
     def __init__(self, path: Path) -> None:
         self._file = _opened(path)
         self.stamp = f"{path.resolve()}:{path.stat().st_size}:{path.stat().st_mtime_ns}"
         groups = range(self._file.num_row_groups)
         self._counts = [max(0, self._file.metadata.row_group(index).num_rows) for index in groups]
-        self._kept: tuple[tuple[int, tuple[str, ...]], Any] | None = None
+        self._kept: dict[tuple[str, ...], tuple[int, Any]] = {}
 
     @property
     def count(self) -> int:
@@ -37,10 +37,10 @@ class ParquetRows:
         while number >= self._counts[group]:
             number -= self._counts[group]
             group += 1
-        wanted = (group, tuple(columns))
-        if self._kept is None or self._kept[0] != wanted:
-            self._kept = (wanted, self._file.read_row_group(group, columns=columns))
-        return self._kept[1].slice(number, 1).to_pylist()[0]
+        wanted = tuple(columns)
+        if wanted not in self._kept or self._kept[wanted][0] != group:
+            self._kept[wanted] = (group, self._file.read_row_group(group, columns=columns))
+        return self._kept[wanted][1].slice(number, 1).to_pylist()[0]
 
 
 def columns_of(path: Path) -> list[str]:
@@ -48,11 +48,17 @@ def columns_of(path: Path) -> list[str]:
     return _opened(path).schema_arrow.names
 
 
-def _opened(path: Path) -> Any:
+def require_pyarrow() -> Any:
+    """pyarrow's part for parquet; raises `X2EditError` where it is not installed."""
     try:
         import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise X2EditError("Parquet data needs the package pyarrow: pip install pyarrow.") from error
+    return parquet
+
+
+def _opened(path: Path) -> Any:
+    parquet = require_pyarrow()
     try:
         return parquet.ParquetFile(path)
     except Exception as error:  # pyarrow raises nearly anything on damaged data

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from x2edit_core.data.pairs import SampleError
 from x2edit_core.evaluate.cases import decoded, decoded_mask
 from x2edit_core.train.sources import entries
 
@@ -50,11 +51,15 @@ def test_a_mask_is_turned_with_its_picture():
     assert (mask[:8] == 1).all() and (mask[8:] < 1).all()
 
 
-def trained(folder, source):
-    (folder / "a_source.png").write_bytes(source)
+def saved(pixels):
     buffer = io.BytesIO()
-    Image.fromarray(UPRIGHT).save(buffer, "PNG")
-    (folder / "a_target.png").write_bytes(buffer.getvalue())
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def trained(folder, source, target=UPRIGHT):
+    (folder / "a_source.png").write_bytes(source)
+    (folder / "a_target.png").write_bytes(saved(target))
     (folder / "a.txt").write_text("make it blue\ncolor", encoding="utf-8")
     (entry,) = entries("folder", folder, lambda error: pytest.fail(str(error)))
     return entry.pictures()
@@ -72,4 +77,21 @@ def test_damaged_exif_turns_nothing_and_costs_no_picture(tmp_path):
         ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     sideways = np.asarray(Image.fromarray(UPRIGHT).transpose(Image.Transpose.ROTATE_90))
     assert np.array_equal(scored(data), sideways)
-    assert np.array_equal(trained(tmp_path, data)[0], sideways)
+    assert np.array_equal(trained(tmp_path, data, sideways)[0], sideways)
+
+
+@pytest.mark.parametrize("orientation", HELD)
+def test_a_target_that_was_made_without_turning_its_source_is_refused(tmp_path, orientation):
+    """By its shape where that tells, else by what it shows: both are pictures of the same scene."""
+    rows = np.asarray(Image.fromarray(UPRIGHT).transpose(Image.Transpose[HELD[orientation]]))
+    with pytest.raises(SampleError, match=rf"a_source.png is turned by its EXIF \(orientation {orientation}\)"):
+        trained(tmp_path, stored(orientation), rows)
+
+
+@pytest.mark.parametrize("orientation", HELD)
+def test_a_pair_that_was_held_alike_is_no_fault(tmp_path, orientation):
+    (tmp_path / "a_source.png").write_bytes(stored(orientation))
+    (tmp_path / "a_target.png").write_bytes(stored(orientation))
+    (tmp_path / "a.txt").write_text("make it blue", encoding="utf-8")
+    (entry,) = entries("folder", tmp_path, lambda error: pytest.fail(str(error)))
+    assert all(np.array_equal(pixels, UPRIGHT) for pixels in entry.pictures())

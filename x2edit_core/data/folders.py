@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import X2EditError
 from ..picture_files import SUFFIXES
-from .pairs import SampleError
+from .faults import SampleError
 
 PICTURES = tuple(dict.fromkeys((*SUFFIXES, ".gif", ".tif", ".tiff", ".jfif")))
 """Suffixes of pictures that are read, in small letters."""
@@ -27,7 +27,7 @@ def is_left_by_programs(name: str) -> bool:
 
     `._x.png` beside `x.png` is what macOS keeps about it; `.ipynb_checkpoints` holds older copies.
     """
-    return name.startswith(".") or name.lower() in _LEFT_BY_PROGRAMS
+    return (name.startswith(".") and name not in (".", "..")) or name.lower() in _LEFT_BY_PROGRAMS
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,10 @@ def files_below(folder: Path) -> Found:
 
     for place, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not is_left_by_programs(name))
+        for name in folders:
+            if (linked := Path(place) / name).is_symlink():
+                fault = f"{linked} is a link to a folder, which is not followed; name what it leads to as the path"
+                found.faults.append(SampleError(fault, "links to folders"))
         found.files.extend(Path(place) / name for name in sorted(names) if not is_left_by_programs(name))
     return found
 
@@ -83,14 +87,6 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):  # too long a name, NUL
         return False
-
-
-def spelled(path: Path, exists: Callable[[Path], bool] = Path.exists) -> Path:
-    """`path` as data of another system means it: with `/` for `\\`, where only that exists."""
-    if exists(path) or "\\" not in str(path):
-        return path
-    other = Path(str(path).replace("\\", "/"))
-    return other if exists(other) else path
 
 
 def sorted_pictures(folder: Path) -> Iterator[Path]:

@@ -6,29 +6,23 @@ others go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..classify import rules
 from ..errors import X2EditError
 from ..tasks import Task
+from .faults import Read, SampleError
+from .pictures import Examined, Pixels, examined
 
 if TYPE_CHECKING:
     from ..demo.scenes import EditCase
 
-Read = Callable[[], bytes]
-"""The file of one picture, read when it is needed."""
+__all__ = ["LABELS", "Found", "Kind", "Pair", "Read", "SampleError", "kind_of"]
+
 Found = Literal["named", "words", "unknown"]
 """How a pair's task is known: the data names it, its words were read, or they were as the data's name means nothing."""
-
-
-class SampleError(X2EditError):
-    """A sample that cannot be used; it is skipped, counted and listed. `reason` is what it is counted under."""
-
-    def __init__(self, message: str, reason: str = "cannot be read") -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -57,6 +51,26 @@ class Pair:
     found: Found = "named"
     files: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def examined(self) -> Examined:
+        """The pair's pictures and what is odd about them; raises `SampleError`, also where they do not belong together."""
+        if self.target is None:
+            raise SampleError(f"{self.where('source')}: there is no {self.where('target')}", "no target")
+        places = self.where("source"), self.where("target")
+        return examined((self.source, self.target), places, self.crop_bottom)
+
+    def pictures(self) -> tuple[Pixels, Pixels]:
+        """Source and target uint8 [H, W, 3], the target at the source's size; raises `SampleError`."""
+        found = self.examined()
+        return found.source, found.target
+
+    def like(self, **changes: Any) -> Pair:
+        """The pair with other values of some fields."""
+        return replace(self, **changes)
+
+    def noted(self, note: str) -> Pair:
+        """The pair with one more thing to look at."""
+        return replace(self, notes=(*self.notes, note))
 
     def where(self, part: str) -> str:
         """The file of a part, for messages."""

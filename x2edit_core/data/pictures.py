@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from PIL import Image
 from ..errors import X2EditError
 from ..geometry import Size
 from ..picture_files import FORMATS, opened
-from .pairs import Pair, Read, SampleError
+from .faults import Read, SampleError
 
 Pixels = NDArray[np.uint8]
 
@@ -34,39 +35,49 @@ _CLEARLY = 0.8
 """How much nearer the other way up must be to be taken for the right one."""
 
 
-def rgb(read: Read, where: str) -> Image.Image:
-    """The picture in a file, upright; raises `SampleError` that names the file."""
-    return _decoded(_bytes(read, where), where)
+@dataclass(frozen=True)
+class Examined:
+    """Source and target uint8 [H, W, 3], the target at the source's size, and what is odd about them."""
+
+    source: Pixels
+    target: Pixels
+    notes: tuple[str, ...]
 
 
-def pair_pixels(pair: Pair) -> tuple[Pixels, Pixels, list[str]]:
-    """Source and target uint8 [H, W, 3], the target at the source's size, and what is odd about them.
+def examined(reads: tuple[Read, Read], places: tuple[str, str], crop_bottom: float) -> Examined:
+    """Source and target, without the share `crop_bottom` of their height below; `places` names their files.
 
     Raises `SampleError` for pictures that cannot be read, or that differ in shape or in which way is up.
     """
-    if pair.target is None:
-        raise SampleError(f"{pair.name}: there is no target; {pair.where('target')} was looked for", "no target")
-    places = pair.where("source"), pair.where("target")
-    data = [_bytes(read, where) for read, where in zip((pair.source, pair.target), places, strict=True)]
+    source, target, notes = _checked(reads, places)
+    if crop_bottom:
+        source, target = (_without_bottom(picture, crop_bottom) for picture in (source, target))
+    fitting = target.resize(source.size, Image.Resampling.BICUBIC)
+    return Examined(np.asarray(source), np.asarray(fitting), tuple(notes))
+
+
+def check_together(reads: tuple[Read, Read], places: tuple[str, str]) -> None:
+    """Raises `SampleError` for a source and a target that `examined` would refuse."""
+    _checked(reads, places)
+
+
+def _checked(reads: tuple[Read, Read], places: tuple[str, str]) -> tuple[Image.Image, Image.Image, list[str]]:
+    data = [_bytes(read, where) for read, where in zip(reads, places, strict=True)]
     source, target = (_decoded(*item) for item in zip(data, places, strict=True))
     notes = _check_turns([orientation(item) for item in data], source, target, places)
-    notes += check_aspects(size_of(source), size_of(target), *places)
-    if pair.crop_bottom:
-        source, target = (_without_bottom(picture, pair.crop_bottom) for picture in (source, target))
-    return np.asarray(source), np.asarray(target.resize(source.size, Image.Resampling.BICUBIC)), notes
+    return source, target, notes + check_aspects(size_of(source), size_of(target), *places)
 
 
 def check_aspects(source: Size, other: Size, source_place: str, other_place: str) -> list[str]:
     """Notes on two shapes that differ a little; raises `SampleError` where one would be squashed to fit the other."""
-    stretch = other.aspect / source.aspect
-    stretch = max(stretch, 1 / stretch)
-    if stretch > MOST_STRETCH:
+    differs = stretch(source, other)
+    if differs > MOST_STRETCH:
         raise SampleError(
             f"{other_place} is {other}, and its source {source_place} is {source}: of another shape. Cut or pad them to "
             "one aspect; squashing would move everything",
             "source and target of different aspects",
         )
-    return ["aspects that differ by 1 % or more"] if stretch > _TELLING_STRETCH else []
+    return ["aspects that differ by 1 % or more"] if differs > _TELLING_STRETCH else []
 
 
 def size_of(picture: Image.Image) -> Size:
@@ -91,7 +102,7 @@ def _check_turns(turns: list[int], source: Image.Image, target: Image.Image, pla
     turned = 0 if turns[1] == 1 else 1
     upright, plain = (source, target) if turned == 0 else (target, source)
     stored = upright.transpose(_HOW_STORED[turns[turned]])
-    shapes = [_stretch(size_of(picture), size_of(plain)) for picture in (upright, stored)]
+    shapes = [stretch(size_of(picture), size_of(plain)) for picture in (upright, stored)]
     if shapes[0] > MOST_STRETCH >= shapes[1] or (max(shapes) <= MOST_STRETCH and _nearer(stored, upright, plain)):
         raise SampleError(
             f"{places[turned]} is turned by its EXIF (orientation {turns[turned]}), and {places[1 - turned]} looks as if "
@@ -101,7 +112,8 @@ def _check_turns(turns: list[int], source: Image.Image, target: Image.Image, pla
     return ["pairs of which EXIF turns one picture"]
 
 
-def _stretch(one: Size, other: Size) -> float:
+def stretch(one: Size, other: Size) -> float:
+    """By which factor, 1 or more, their aspects differ."""
     return max(one.aspect / other.aspect, other.aspect / one.aspect)
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import json
 import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from .pairs import SampleError
+from ..errors import X2EditError
+from .faults import SampleError
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -24,6 +29,7 @@ _OTHERS = {
     "cp1252": ("Windows-1252", re.compile(r"[A-Za-z0-9 ,.]")),
 }
 """Encodings that are named in messages, and what most letters of a text in them are."""
+FURTHER = "texts whose lines beyond the second are not read"
 _SHOWN = 24
 _ZEROS = 2
 """At least every so manieth character of UTF-16 without a mark is Western, where it is known as such."""
@@ -56,9 +62,40 @@ def instruction_of(value: object, where: str) -> str:
         raise SampleError(f"{where}: the instruction is {kind}{shown}; one text was expected", "no instruction")
     if "\0" in value:
         raise SampleError(f"{where}: the instruction holds a zero byte, as damaged files do", "no instruction")
+    if any(0xD800 <= ord(letter) < 0xE000 for letter in value):
+        raise SampleError(f"{where}: the instruction holds half a character, as cut texts do", "no instruction")
     if not (words := value.strip("\ufeff \t\r\n\f\v")):
         raise SampleError(f"{where}: the instruction is empty", "no instruction")
     return words
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a text says of a pair: the instruction on its first line, on a second one what kind of edit it is."""
+
+    instruction: str
+    label: str | None = None
+    further: int = 0
+
+
+def words_of(text: str, where: str) -> Words:
+    """Raises `SampleError` for a text without an instruction."""
+    lines = lines_of(text)
+    label = lines[1] if len(lines) > 1 else None
+    return Words(instruction_of(lines[0] if lines else "", where), label, max(0, len(lines) - 2))
+
+
+def json_of(path: Path, wanted: type) -> Any:
+    """What a JSON file holds; raises `X2EditError` where it is none or holds something else than `wanted`."""
+    try:
+        found = json.loads(decoded_text(path.read_bytes(), str(path)))
+    except SampleError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise X2EditError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, wanted):
+        raise X2EditError(f"{path} holds a {type(found).__name__}; a {wanted.__name__} was expected.")
+    return found
 
 
 def _is_number(value: object) -> bool:

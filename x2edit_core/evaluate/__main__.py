@@ -8,13 +8,15 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
+from ..data.summary import summary_of
 from ..errors import X2EditError
 from ..settings import to_toml
 from ..workflow.client import Client
-from .cases import CaseError
+from .cases import Case, CaseError
 from .config import EvaluateConfig, load_config, scoring_key
 from .editor import Editor, load_graph
 from .report import PAGE, write_report
@@ -53,9 +55,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _show(config: EvaluateConfig) -> int:
     sys.stdout.write(to_toml(config))
-    for case in islice(selected(config.cases), 5):
+    for case in islice(_told(config), 5):
         logger.info("%s", case if isinstance(case, CaseError) else f"{case.name} [{case.label}]: {case.instruction}")
     return 0
+
+
+def _told(config: EvaluateConfig) -> Iterable[Case | CaseError]:
+    """The cases, after a word on how many there are and how their tasks are known; scenes are drawn one by one."""
+    if config.cases.kind == "scenes":
+        return selected(config.cases)
+    cases = list(selected(config.cases))
+    usable = [case for case in cases if isinstance(case, Case)]
+    skipped = [case for case in cases if isinstance(case, CaseError)]
+    for line in summary_of(config.cases.kind, config.cases.path, usable, (), (), skipped).lines():
+        logger.info("%s", line)
+    return cases
 
 
 def _run(config: EvaluateConfig) -> int:
@@ -72,7 +86,7 @@ def _run(config: EvaluateConfig) -> int:
         logger.info("%d  %s  %s", len(outcomes), outcome.name, state)
 
     try:
-        evaluation.run(selected(config.cases), on_outcome)
+        evaluation.run(_told(config), on_outcome)
     finally:
         if outcomes:
             write_report(outcomes, Path(config.output), f"{Path(config.workflow).stem} on {config.cases.kind}")

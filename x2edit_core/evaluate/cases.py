@@ -3,54 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..classify import rules
-from ..demo.scenes import EditCase
+from ..data.pairs import Pair, Read, SampleError
 from ..errors import X2EditError
 from ..picture_files import opened
-from ..tasks import Task
 
-Read = Callable[[], bytes]
-"""The file of one picture, read when it is needed."""
+__all__ = ["Case", "CaseError", "Read", "decoded", "decoded_mask", "encoded", "png"]
 
-
-class CaseError(X2EditError):
-    """A case that cannot be read; the others go on."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One edit. `label` is the data's own name for its kind and what summaries group by.
-
-    `target`, `mask` (white where the edit belongs) and `caption` (of the edited picture) are there where the data has
-    them; `language` is `en` or `zh` where the data says so; `scene` holds the exact answer of a procedural scene.
-    """
-
-    name: str
-    instruction: str
-    label: str
-    task: Task
-    source: Read
-    target: Read | None = None
-    mask: Read | None = None
-    caption: str = ""
-    language: str = ""
-    scene: EditCase | None = None
-
-
-def known_task(label: str, instruction: str) -> Task:
-    """X2Edit's task of that name; where it has none, what the rules read from the instruction."""
-    try:
-        return Task.from_name(label)
-    except X2EditError:
-        return rules.read(instruction).task
+Case: TypeAlias = Pair
+CaseError: TypeAlias = SampleError
+"""In an evaluation a pair is a case: it may lack its target."""
 
 
 def decoded(data: bytes, what: str) -> Tensor:

@@ -12,7 +12,9 @@ from ..settings import ConfigError, parse_settings, read_toml
 from ..tasks import Task
 from .places import Places, place_of
 
-CaseKind = Literal["scenes", "folder", "gedit", "imgedit", "magicbrush", "emu_edit", "dreambench"]
+CaseKind = Literal[
+    "scenes", "folder", "gedit", "imgedit", "magicbrush", "emu_edit", "dreambench", "jsonl", "webdataset", "omniedit"
+]
 KINDS: tuple[CaseKind, ...] = get_args(CaseKind)
 
 

@@ -132,11 +132,14 @@ def _instruction(graph: Graph) -> tuple[Place, ...]:
 
 
 def _holder(graph: Graph, place: Place) -> Place | None:
-    """The input that holds the text which arrives at `place`; None where it is computed."""
+    """The input that holds the text which arrives at `place`; None where it is computed, or comes from nowhere."""
     node, name = place
-    value = graph[node]["inputs"].get(name)
+    value, seen = graph[node]["inputs"].get(name), {place[0]}
     while isinstance(value, list):
-        node = value[0]
+        node = value[0] if value else None
+        if node in seen or node not in graph:
+            return None
+        seen.add(node)
         name = next((key for key in _WIDGETS if key in graph[node]["inputs"]), "")
         value = graph[node]["inputs"].get(name)
     return (node, name) if isinstance(value, str) else None

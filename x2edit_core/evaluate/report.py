@@ -33,9 +33,10 @@ MEANINGS = {
 def write_report(outcomes: Sequence[Outcome], folder: Path, title: str) -> None:
     """Write the table, the summary and the page into `folder`."""
     found = summary(outcomes)
-    (folder / TABLE).write_text(table(outcomes), encoding="utf-8", newline="")
-    (folder / SUMMARY).write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / PAGE).write_text(page(outcomes, found, title), encoding="utf-8")
+    told = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    for name, text in ((TABLE, table(outcomes)), (SUMMARY, told), (PAGE, page(outcomes, found, title))):
+        # Names of files may hold what is no character.
+        (folder / name).write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def columns(outcomes: Iterable[Outcome]) -> list[str]:
@@ -47,7 +48,7 @@ def columns(outcomes: Iterable[Outcome]) -> list[str]:
 def table(outcomes: Sequence[Outcome]) -> str:
     """CSV: a row for each case."""
     names = columns(outcomes)
-    told = ("name", "label", "task", "instruction", "edit", "reason", "fault", "error")
+    told = ("name", "label", "task", "instruction", "edit", "reason", "fault", "error", "note")
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow([*told, *names])
@@ -146,7 +147,9 @@ def _section(outcome: Outcome, names: Sequence[str]) -> str:
     scores = " · ".join(
         f"{escape(name)} {_shown(outcome.scores.get(name))}" for name in names if name in outcome.scores
     )
-    faults = "".join(f'<p class="fault">{escape(text)}</p>' for text in (outcome.error, outcome.fault) if text)
+    faults = "".join(
+        f'<p class="fault">{escape(text)}</p>' for text in (outcome.error, outcome.fault, outcome.note) if text
+    )
     reason = f"<p>{escape(outcome.reason)}</p>" if outcome.reason else ""
     return (
         f'<section><p class="name">{escape(outcome.name)} · {escape(outcome.label)}</p>'

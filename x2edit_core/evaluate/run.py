@@ -28,7 +28,8 @@ PICTURES = "pictures"
 
 @dataclass(frozen=True)
 class Outcome:
-    """One case's line in the results. Picture paths are relative to the folder; `error` is why there is no edit."""
+    """One case's line in the results. Picture paths are relative to the folder; `error` is why there is no edit,
+    `fault` what could not be asked, `note` what is odd about the edit."""
 
     name: str
     label: str
@@ -42,6 +43,7 @@ class Outcome:
     reason: str = ""
     fault: str = ""
     error: str = ""
+    note: str = ""
 
     @property
     def done(self) -> bool:
@@ -71,12 +73,12 @@ class Evaluation:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         kept = load_results(self.folder)
         outcomes: list[Outcome] = []
-        with open(self.folder / RESULTS, "a", encoding="utf-8") as log:
+        with open(self.folder / RESULTS, "ab") as log:
             for case in _named_apart(cases):
                 outcome = self._outcome(case, kept)
                 was_kept = outcome is kept.get(outcome.name)
                 if not was_kept:
-                    log.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
+                    log.write(_line(outcome))
                     log.flush()
                 on_outcome(outcome, was_kept)
                 outcomes.append(outcome)
@@ -92,11 +94,11 @@ class Evaluation:
             edit_key = self.editor.key(case, source, self.seed)
             key = f"{edit_key}-{_digest([self.scored_by, *_answer(case)])}"
             earlier = kept.get(case.name)
-            if earlier and earlier.done and earlier.key == key and (self.folder / earlier.edit).exists():
+            if earlier and earlier.done and earlier.key == key and _there(self.folder / earlier.edit):
                 return earlier
             outcome = replace(outcome, key=key, **_shown(case, source, self.folder))
             edit = f"{EDITS}/{_file_name(case.name)}.{edit_key}.png"
-            if not (self.folder / edit).exists():
+            if not _there(self.folder / edit):
                 _write(self.folder / edit, self.editor.edit(case, source, self.seed))
             outcome = replace(outcome, edit=edit)
             row = self.scorer.score(case, (self.folder / edit).read_bytes())
@@ -104,25 +106,47 @@ class Evaluation:
             raise
         except (X2EditError, OSError) as error:
             return replace(outcome, error=str(error))
-        return replace(outcome, scores=row.scores, reason=row.reason, fault=row.fault)
+        return replace(outcome, scores=row.scores, reason=row.reason, fault=row.fault, note=row.note)
 
 
 def load_results(folder: Path) -> dict[str, Outcome]:
-    """Outcomes by name, the newest for each; a last line that was cut off by a kill is left out."""
+    """Outcomes by name, the newest for each. What a kill left of a line, wherever it was cut, is left out and ended."""
     found: dict[str, Outcome] = {}
     path = folder / RESULTS
     if not path.exists():
         return found
-    text = path.read_text(encoding="utf-8")
-    if text and not text.endswith("\n"):
-        path.write_text(text + "\n", encoding="utf-8")
-    for line in text.splitlines():
-        try:
-            outcome = Outcome(**json.loads(line))
-        except (ValueError, TypeError):
-            continue
-        found[outcome.name] = outcome
+    data = path.read_bytes()
+    if data and not data.endswith(b"\n"):
+        with path.open("ab") as file:
+            file.write(b"\n")
+    # Only ends of lines part them: text may hold U+2028 and its like.
+    for line in data.split(b"\n"):
+        if outcome := _read(line):
+            found[outcome.name] = outcome
     return found
+
+
+def _line(outcome: Outcome) -> bytes:
+    """Names of files may hold what is no character, which only escapes can write."""
+    told = asdict(outcome)
+    try:
+        text = json.dumps(told, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(told).encode("ascii")
+    return text + b"\n"
+
+
+def _read(line: bytes) -> Outcome | None:
+    """The outcome of a line; None for one that was cut, or written by something else."""
+    try:
+        told = json.loads(line.decode("utf-8"))
+        outcome = Outcome(**told)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    scores = outcome.scores
+    numbers = isinstance(scores, dict) and all(isinstance(value, int | float) for value in scores.values())
+    texts = [value for name, value in told.items() if name != "scores"]
+    return outcome if numbers and all(isinstance(value, str) for value in texts) else None
 
 
 def _answer(case: Case) -> list[str | None]:
@@ -152,6 +176,11 @@ def _named_apart(cases: Iterable[Case | CaseError]) -> Iterator[Case | CaseError
             if seen[case.name] > 1:
                 case = replace(case, name=f"{case.name} ({seen[case.name]})")
         yield case
+
+
+def _there(path: Path) -> bool:
+    """Whether a picture was written; a machine that lost its power may leave the name without the content."""
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _digest(value: Any) -> str:

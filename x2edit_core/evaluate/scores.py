@@ -14,7 +14,9 @@ from ..chat.endpoint import EndpointChat
 from ..chat.features import FolderFeatures
 from ..chat.folder import FolderChat
 from ..chat.transport import Limits
+from ..data.pictures import MOST_STRETCH, check_aspects, check_together, stretch
 from ..demo.scenebench import RoundTrip
+from ..geometry import Size
 from ..judge import ScoreJudge
 from ..scoring import Edit, Encoder, encoded, judged, measured
 from .cases import Case, decoded, decoded_mask
@@ -27,11 +29,12 @@ SCENE_SCORES = ("success", "preservation_db", "psnr_db")
 
 @dataclass(frozen=True)
 class Row:
-    """Scores by name, the judge's words, and what it could not be asked; empty cells are left out."""
+    """Scores by name, the judge's words, what it could not be asked, what is odd; empty cells are left out."""
 
     scores: dict[str, float]
     reason: str = ""
     fault: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,29 +48,51 @@ class Scorer:
     def score(self, case: Case, picture: bytes) -> Row:
         """Raises `X2EditError` where pictures cannot be read or compared; a judge that fails costs only its marks."""
         edit = Edit(
-            decoded(case.source(), f"the source of {case.name}"),
+            decoded(case.source(), case.where("source")),
             decoded(picture, f"the edit of {case.name}"),
             case.instruction,
-            case.target and decoded(case.target(), f"the target of {case.name}"),
-            case.mask and decoded_mask(case.mask(), f"the mask of {case.name}"),
+            case.target and decoded(case.target(), case.where("target")),
+            case.mask and decoded_mask(case.mask(), case.where("mask")),
             case.caption,
         )
+        _check_shapes(case, edit)
+        note = _note(edit)
         scores = dict(measured(edit))
         for encoder in self.encoders:
             scores.update(encoded(edit, encoder))
         plain = _plain(scores) | (self._scene(case, picture) if case.scene else {})
         if self.judge is None:
-            return Row(plain)
+            return Row(plain, note=note)
         try:
             marks, reasons = judged(edit, self.judge)
         except ChatError as error:
-            return Row(plain, fault=str(error))
-        return Row(_plain(marks) | plain, reasons[0])
+            return Row(plain, fault=str(error), note=note)
+        return Row(_plain(marks) | plain, reasons[0], note=note)
 
     def _scene(self, case: Case, picture: bytes) -> dict[str, float]:
         found = score_scene(case, picture, self.round_trip)
         cells = {name: getattr(found, name) for name in SCENE_SCORES}
         return {name: float(value) for name, value in cells.items() if value is not None}
+
+
+def _check_shapes(case: Case, edit: Edit) -> None:
+    """Raises `CaseError` where what is known about the answer would have to be squashed to fit the source."""
+    if case.target and case.scene is None:
+        check_together((case.source, case.target), (case.where("source"), case.where("target")))
+    if edit.mask is not None:
+        check_aspects(_size(edit.source), Size(*edit.mask.shape[1:3]), case.where("source"), case.where("mask"))
+
+
+def _note(edit: Edit) -> str:
+    """What to know about an edit of another shape than its source, to which measures bring it."""
+    source, made = _size(edit.source), _size(edit.edit)
+    if stretch(source, made) <= MOST_STRETCH:
+        return ""
+    return f"the edit is {made}, of another shape than its source of {source}: it was squashed to be measured"
+
+
+def _size(picture: Tensor) -> Size:
+    return Size(*picture.shape[1:3])
 
 
 def scorer(config: EvaluateConfig, round_trip: RoundTrip) -> Scorer:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from ..demo.scenes import TASKS
+from ..errors import X2EditError
 from ..tasks import Task
 from .cases import Case, CaseError
 from .config import CasesConfig
@@ -21,19 +21,28 @@ def selected(config: CasesConfig) -> Cases:
         language = None if config.language == "any" else config.language
         yield from scene_cases(config.limit, config.first_seed, tasks, config.size, language)
         return
-    yield from _chosen(read_cases(config.kind, Path(config.path)), config)
+    yield from _chosen(read_cases(config.kind, config.path), config)
 
 
 def _chosen(cases: Cases, config: CasesConfig) -> Iterator[Case | CaseError]:
     counts: Counter[str] = Counter()
+    there: set[str] = set()
+    chosen = 0
     for case in cases:
         if isinstance(case, CaseError):
             yield case
             continue
+        there.add(case.label)
         if config.labels and case.label not in config.labels:
             continue
         if config.language not in ("any", case.language or config.language):
             continue
         counts[case.label] += 1
         if not config.limit or counts[case.label] <= config.limit:
+            chosen += 1
             yield case
+    if not chosen:
+        raise X2EditError(
+            f"No case is left: cases.labels = {config.labels} and cases.language = {config.language!r} choose none. The "
+            f"data's labels are: {', '.join(sorted(there))}."
+        )

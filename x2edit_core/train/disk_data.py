@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +18,15 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from ..errors import X2EditError
+from ..data.pairs import Pair, SampleError
+from ..data.readers import nothing_usable
+from ..data.summary import DataSummary, summary_of
 from ..formats.files import save_atomically
 from ..geometry import BUCKETS_512, BUCKETS_1024, Size, nearest_bucket, snap
-from .batches import SampleError
 from .config import DataConfig
 from .forms import Form, example_of, pictures_of, said
 from .samples import Example, Mode, Picture, PictureEncoder
-from .sources import Entry, entries
+from .sources import entries
 
 logger = logging.getLogger(__name__)
 SKIPPED_FILE = "skipped.txt"
@@ -33,37 +34,38 @@ SKIPPED_FILE = "skipped.txt"
 
 @dataclass(frozen=True)
 class Stored:
-    """One encoded sample: where it comes from, its latents' file, its bucket, what it is told."""
+    """One encoded sample: the pair, its latents' file, its bucket, the source's size if that was kept, and what is odd."""
 
-    name: str
+    pair: Pair
     file: Path
     bucket: int
-    instruction: str
-    task: int
+    size: Size | None = None
+    notes: tuple[str, ...] = ()
 
 
 class DiskPool:
-    """Encoded samples, read when asked for."""
+    """Encoded samples, read when asked for; `summary` says what the data turned out to be."""
 
-    def __init__(self, stored: Sequence[Stored], form: Form, mode: Mode) -> None:
-        self._stored = stored
+    def __init__(self, stored: Sequence[Stored], form: Form, mode: Mode, summary: DataSummary) -> None:
+        self._stored, self.summary = stored, summary
         self._form: Form = form
         self._mode: Mode = mode
-        self.tasks = [item.task for item in stored]
+        self.tasks = [item.pair.task.id for item in stored]
         self.buckets = [item.bucket for item in stored]
 
     @property
     def words(self) -> list[str]:
         """Everything that is said, for encoding ahead."""
-        return [said(self._form, self._mode, item.instruction) for item in self._stored]
+        return [said(self._form, self._mode, item.pair.instruction) for item in self._stored]
 
     def example(self, index: int) -> Example:
         item = self._stored[index]
+        pair = item.pair
         try:
             latents = load_file(item.file)
         except (OSError, SafetensorError) as error:
-            raise SampleError(f"{item.name}: its latents {item.file} cannot be read ({error})") from error
-        return example_of(self._form, self._mode, latents, item.instruction, item.task)
+            raise SampleError(f"{pair.where('source')}: its latents {item.file} cannot be read ({error})") from error
+        return example_of(self._form, self._mode, latents, pair.instruction, pair.task.id)
 
 
 def disk_pools(
@@ -75,28 +77,41 @@ def disk_pools(
 ) -> dict[Mode, DiskPool]:
     """The pools of `config`'s data, encoding what `cache` lacks or holds damaged.
 
-    Broken samples are listed in its `skipped.txt`, which is there only if there are some.
+    What is left out is listed in its `skipped.txt`, which is there only if there is something. Raises `X2EditError` where
+    nothing can be used.
     """
     assert config.kind != "scenes", "scenes have a pool of their own"
-    skipped: list[str] = []
+    skipped: list[SampleError] = []
     sizes = bucket_sizes(config.size)
-    listed = list(entries(config.kind, Path(config.path), lambda error: skipped.append(str(error))))
+    listed = list(entries(config.kind, config.path, skipped.append))
     stored = []
-    for number, entry in enumerate(listed):
+    for number, pair in enumerate(listed):
         poll(number, len(listed))
         try:
-            stored.append(_stored(entry, form, cache / "latents", encoder, sizes))
+            stored.append(_stored(pair, form, cache / "latents", encoder, sizes))
         except SampleError as error:
-            skipped.append(str(error))
-    (cache / SKIPPED_FILE).unlink(missing_ok=True)
-    if skipped:
-        cache.mkdir(parents=True, exist_ok=True)
-        (cache / SKIPPED_FILE).write_text("\n".join(skipped) + "\n", encoding="utf-8")
-        logger.warning("%d of %d samples are skipped; %s lists them", len(skipped), len(skipped) + len(stored),
-                       cache / SKIPPED_FILE)  # fmt: skip
+            skipped.append(error)
+    _list_skipped(skipped, len(stored), cache / SKIPPED_FILE)
     if not stored:
-        raise X2EditError(f"No usable sample was found at {config.path}; {len(skipped)} were broken.")
-    return {"edit": DiskPool(stored, form, "edit"), "copy": DiskPool(stored, form, "copy")}
+        raise nothing_usable(config.kind, config.path, skipped)
+    summary = summary_of(
+        config.kind,
+        config.path,
+        [item.pair.like(notes=(*item.pair.notes, *item.notes)) for item in stored],
+        [item.size for item in stored if item.size],
+        [sizes[item.bucket] for item in stored],
+        skipped,
+    )
+    return {"edit": DiskPool(stored, form, "edit", summary), "copy": DiskPool(stored, form, "copy", summary)}
+
+
+def _list_skipped(skipped: Sequence[SampleError], usable: int, file: Path) -> None:
+    file.unlink(missing_ok=True)
+    if skipped:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lines = (str(error).replace("\n", " ") for error in skipped)
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
+        logger.warning("%d are left out and %d samples are used; %s lists each", len(skipped), usable, file)
 
 
 class SkippedList:
@@ -139,31 +154,42 @@ def fitted(picture: Picture, size: Size) -> Picture:
     return np.asarray(resized.crop((left, top, left + size.width, top + size.height)))
 
 
-def _stored(entry: Entry, form: Form, folder: Path, encoder: PictureEncoder, sizes: tuple[Size, ...]) -> Stored:
-    index = folder / f"{_hash(entry.key, encoder.fingerprint, form, str(sizes))}"
+def _stored(pair: Pair, form: Form, folder: Path, encoder: PictureEncoder, sizes: tuple[Size, ...]) -> Stored:
+    index = folder / f"{_hash(pair.key, encoder.fingerprint, form, str(sizes))}"
     places = [(bucket, index.with_suffix(f".{bucket}.safetensors")) for bucket in range(len(sizes))]
-    found = [(bucket, path) for bucket, path in places if path.exists() and _whole(path)]
-    if not found:
-        source, target = entry.pictures()
-        size = nearest_bucket(Size(*source.shape[:2]), sizes)
-        bucket = sizes.index(size)
-        pictures = pictures_of(form, fitted(source, size)[None], fitted(target, size)[None])
-        latents = {name: encoder.encode(torch.from_numpy(np.array(part)))[0] for name, part in pictures.items()}
-        path = index.with_suffix(f".{bucket}.safetensors")
-        save_atomically({name: part.to(torch.bfloat16) for name, part in latents.items()}, path, {"name": entry.name})
-        found = [(bucket, path)]
-    bucket, path = found[0]
-    return Stored(entry.name, path, bucket, entry.instruction, entry.task.id)
+    for bucket, path in places:
+        if path.exists() and (told := _told(path)) is not None:
+            return Stored(pair, path, bucket, _size(told), tuple(filter(None, told.get(_NOTES, "").split("\n"))))
+    shown = pair.examined()
+    source, target = shown.source, shown.target
+    found = Size(*source.shape[:2])
+    size = nearest_bucket(found, sizes)
+    bucket = sizes.index(size)
+    pictures = pictures_of(form, fitted(source, size)[None], fitted(target, size)[None])
+    latents = {name: encoder.encode(torch.from_numpy(np.array(part)))[0] for name, part in pictures.items()}
+    path = places[bucket][1]
+    told = {"name": pair.name, _SIZE: f"{found.height} {found.width}", _NOTES: "\n".join(shown.notes)}
+    save_atomically({name: part.to(torch.bfloat16) for name, part in latents.items()}, path, told)
+    return Stored(pair, path, bucket, found, shown.notes)
 
 
-def _whole(path: Path) -> bool:
-    """Whether a latent file is as long as its header says; nothing else of it is read."""
+_SIZE, _NOTES = "size", "notes"
+
+
+def _size(told: Mapping[str, str]) -> Size | None:
+    """The source's size, which latents encoded by older versions do not say."""
+    height, _, width = told.get(_SIZE, "").partition(" ")
+    return Size(int(height), int(width)) if height.isdecimal() and width.isdecimal() else None
+
+
+def _told(path: Path) -> dict[str, str] | None:
+    """What a latent file says of itself, if it is as long as its header says; nothing else of it is read."""
     try:
-        with safe_open(path, framework="pt"):
-            return True
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
     except (OSError, SafetensorError):
         logger.warning("%s is damaged; its sample is encoded anew", path)
-        return False
+        return None
 
 
 def _hash(*parts: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +13,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from ..data.summary import DataSummary
 from ..formats.files import save_atomically
+from ..geometry import Size
+from ..tasks import Task
 from .config import DataConfig
 from .draw import SceneSet, drawn_shards
 from .forms import DIPTYCHS, Form, example_of, pictures_of, said
@@ -23,16 +27,32 @@ _AT_ONCE = 50
 
 
 class ScenePool:
-    """Latents bfloat16 [N, 16, h, w] by name, instructions and tasks; one bucket."""
+    """Latents bfloat16 [N, 16, h, w] by name, instructions and tasks; one bucket, scenes of `size` pixels."""
 
     def __init__(
-        self, form: Form, mode: Mode, latents: Mapping[str, Tensor], words: Sequence[str], tasks: Sequence[int]
+        self,
+        form: Form,
+        mode: Mode,
+        latents: Mapping[str, Tensor],
+        words: Sequence[str],
+        tasks: Sequence[int],
+        size: int = 0,
     ) -> None:
         self._form: Form = form
         self._mode: Mode = mode
         self._latents, self._words = latents, words
         self.tasks = list(tasks)
         self.buckets = [0] * len(self.tasks)
+        self._size = size
+
+    @property
+    def summary(self) -> DataSummary:
+        """What was drawn."""
+        known = [Task.from_id(task) for task in self.tasks]
+        sides = {Size(self._size, self._size): len(known)} if self._size else {}
+        digest = hashlib.sha256("\0".join((*self._words, *map(str, self.tasks))).encode()).hexdigest()[:16]
+        found = {"named": len(known)}
+        return DataSummary("scenes", "", len(known), sides, sides, Counter(known), found, fingerprint=digest)
 
     @property
     def words(self) -> list[str]:
@@ -41,7 +61,7 @@ class ScenePool:
 
     def with_mode(self, mode: Mode) -> ScenePool:
         """The same scenes, learnt in another way."""
-        return ScenePool(self._form, mode, self._latents, self._words, self.tasks)
+        return ScenePool(self._form, mode, self._latents, self._words, self.tasks, self._size)
 
     def example(self, index: int) -> Example:
         latents = {name: tensor[index] for name, tensor in self._latents.items()}
@@ -104,7 +124,7 @@ def _pool(
         tasks += said["tasks"]
         poll(number + 1, len(files))
     logger.info("%d scenes of the kind %s are ready", len(words), wanted.what)
-    return ScenePool(form, mode, {name: torch.cat(found) for name, found in parts.items()}, words, tasks)
+    return ScenePool(form, mode, {name: torch.cat(found) for name, found in parts.items()}, words, tasks, wanted.size)
 
 
 def _latent_file(cache: Path, wanted: SceneSet, shard: tuple[int, int], form: Form, encoder: PictureEncoder) -> Path:
