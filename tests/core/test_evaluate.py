@@ -156,6 +156,62 @@ def test_a_kill_in_the_middle_of_a_line_costs_only_that_line(tmp_path):
     assert set(load_results(tmp_path)) == {"a", "b"}
 
 
+@pytest.mark.parametrize("words", ["把天空变成橙色", "🐈 red", "one\u2028two\x85three\x0b"])
+def test_a_line_that_was_cut_anywhere_costs_only_itself(tmp_path, words):
+    """Also in the middle of a character, as a kill and a full disk leave it."""
+    cases = [case("a", words), case("b", words)]
+    evaluation(tmp_path)[0].run(cases)
+    data = (tmp_path / RESULTS).read_bytes()
+    first, last = data.index(b"\n") + 1, len(data)
+    assert set(load_results(tmp_path)) == {"a", "b"}, "only ends of lines part lines"
+    start = data.index(words.encode()[:4], first)
+    for cut in [*range(start, start + 8), first + 1, last - 2, last - 1]:
+        (tmp_path / RESULTS).write_bytes(data[:cut])
+        assert set(load_results(tmp_path)) == ({"a", "b"} if cut == last - 1 else {"a"})
+        run, host = evaluation(tmp_path)
+        assert all(outcome.done for outcome in run.run(cases)) and host.graphs == []
+        assert set(load_results(tmp_path)) == {"a", "b"}
+
+
+@pytest.mark.parametrize("line", [b"\0" * 64, b"\xff\xfe", b"[]", b"3", b'{"name": 3, "label": "x"}', b"[" * 100_000,
+                                  b'{"name": "a", "label": "x", "scores": {"success": "yes"}}',
+                                  b'{"name": "a", "label": "x", "colour": "of a later version"}'])  # fmt: skip
+def test_lines_of_something_else_are_left_out(tmp_path, line):
+    evaluation(tmp_path)[0].run([case("b")])
+    with (tmp_path / RESULTS).open("ab") as file:
+        file.write(line + b"\n")
+    assert set(load_results(tmp_path)) == {"b"}
+
+
+def test_a_name_that_is_no_text_is_written_and_read(tmp_path):
+    name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    outcomes = evaluation(tmp_path)[0].run([case(name)])
+    write_report(outcomes, tmp_path, name)
+    run, host = evaluation(tmp_path)
+    assert run.run([case(name)]) == outcomes and host.graphs == []
+
+
+def test_an_edit_whose_content_was_lost_is_made_again(tmp_path):
+    (outcome,) = evaluation(tmp_path)[0].run([case()])
+    (tmp_path / outcome.edit).write_bytes(b"")
+    run, host = evaluation(tmp_path)
+    assert run.run([case()])[0].done and len(host.graphs) == 1
+
+
+@pytest.mark.parametrize("part", ["target", "mask"])
+def test_an_answer_of_another_shape_is_an_error_and_never_squashed(tmp_path, part):
+    wide = png(np.full((16, 32, 3), 100, np.uint8))
+    (outcome,) = evaluation(tmp_path)[0].run([case(**{part: lambda: wide})])
+    assert f"the {part} of a is 32 × 16" in outcome.error and "16 × 16" in outcome.error and not outcome.scores
+
+
+def test_an_edit_of_another_shape_is_told(tmp_path):
+    wide = png(np.full((16, 32, 3), 100, np.uint8))
+    outcomes = evaluation(tmp_path, lambda graph, source: wide)[0].run([case()])
+    assert outcomes[0].done and "the edit is 32 × 16" in outcomes[0].note
+    assert "the edit is 32 × 16" in page(outcomes, summary(outcomes), "t") and "32 × 16" in table(outcomes)
+
+
 def test_a_kill_during_a_run_keeps_what_was_done(tmp_path):
     def killed(graph, source):
         if graph["2"]["inputs"]["text"] == "second":

@@ -88,3 +88,12 @@ def test_a_reference_is_a_node_and_an_input(reference):
     with pytest.raises(PlaceError, match=r"node\.input"):
         place_of(reference)
     assert place_of("3:5.text") == ("3:5", "text")
+
+
+@pytest.mark.parametrize("link", [["2", 0], ["11", 0], ["404", 0], []])
+def test_texts_that_go_round_in_a_circle_or_come_from_nowhere_are_none(link):
+    """As a damaged or hand-written graph may link them; a search must come to an end."""
+    graph = graph_with(**{"2": {"class_type": "PrimitiveString", "inputs": {"value": link}},
+                          "11": {"class_type": "PrimitiveString", "inputs": {"value": ["2", 0]}}})  # fmt: skip
+    with pytest.raises(PlaceError, match="no text for the instruction"):
+        complete(graph, Places())

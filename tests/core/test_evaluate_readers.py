@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 
 import numpy as np
 import pytest
@@ -243,6 +244,41 @@ def test_limit_counts_each_kind_and_labels_choose(tmp_path):
         write(tmp_path / f"{number}.txt", f"{words}\n{label}")
     config = CasesConfig(kind="folder", path=str(tmp_path), labels=["color", "style"], limit=1)
     assert [case.instruction for case in selected(config)] == ["a", "c"]
+
+
+@pytest.mark.parametrize("choice", [{"labels": ["colour"]}, {"labels": ["Color"], "limit": 2}])
+def test_labels_that_choose_nothing_are_an_error(tmp_path, choice):
+    write(tmp_path / "a_source.png", picture())
+    write(tmp_path / "a.txt", "make it red\ncolor")
+    with pytest.raises(X2EditError, match=r"No case is left.*The data's labels are: color"):
+        list(selected(CasesConfig(kind="folder", path=str(tmp_path), **choice)))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "webdataset"])
+def test_what_training_reads_is_evaluated_too(tmp_path, kind):
+    write(tmp_path / "a.png", picture())
+    write(tmp_path / "b.png", picture(BLUE))
+    row = {"source": "a.png", "target": "b.png", "mask": "b.png", "instruction": "make it blue", "task": "color"}
+    write(tmp_path / "data.jsonl", json.dumps(row))
+    with tarfile.open(tmp_path / "0.tar", "w") as file:
+        parts = {
+            "json": json.dumps(row).encode(),
+            "1.0.png": picture(),
+            "2.png": picture(BLUE),
+            "mask.png": picture(BLUE),
+        }
+        for extension, data in parts.items():
+            member = tarfile.TarInfo(f"a.{extension}")
+            member.size = len(data)
+            file.addfile(member, io.BytesIO(data))
+    (case,) = selected(CasesConfig(kind=kind, path=str(tmp_path)))
+    assert (case.label, case.task, colour_of(case.source()), colour_of(case.target())) == (
+        "color",
+        Task.COLOR,
+        RED,
+        BLUE,
+    )
+    assert case.mask() == picture(BLUE)
 
 
 def test_scenes_are_held_out_and_count_for_each_task():

@@ -9,7 +9,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from x2edit_core.errors import X2EditError
 from x2edit_core.workflow.client import Client, PromptError, ServerError, TimedOut
+from x2edit_core.workflow.files import load_graph
 from x2edit_core.workflow.graph import GraphError, to_api
 from x2edit_core.workflow.websocket import WebSocket, WebSocketClosed
 
@@ -209,3 +211,28 @@ def test_uploads_to_the_temporary_folder_are_marked_for_loading(host):
     replies["/upload/image"] = (200, {"name": "a.png", "subfolder": "", "type": "temp"})
     assert client.upload("a.png", b"", "temp") == "a.png [temp]"
     assert client.upload("a.png", b"") == "a.png"
+
+
+class NoHost:
+    """A graph in the API's form needs nothing of the host."""
+
+    def object_info(self):
+        raise AssertionError
+
+
+API_GRAPH = {"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_the_apis_form_is_taken_as_it_is(tmp_path, encoding):
+    (tmp_path / "a.json").write_text(json.dumps(API_GRAPH), encoding=encoding)
+    assert load_graph(tmp_path / "a.json", NoHost()) == API_GRAPH
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", "3", '["nodes"]', '{"1": {"inputs": {}}}', '{"prompt": 1}', "{", "[" * 100_000]
+)
+def test_what_is_no_workflow_is_told_by_its_file(tmp_path, text):
+    (tmp_path / "a.json").write_text(text, encoding="utf-8")
+    with pytest.raises(X2EditError, match=r"a\.json (is no|cannot be read as a) workflow"):
+        load_graph(tmp_path / "a.json", NoHost())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import re
 from dataclasses import dataclass
@@ -26,9 +27,9 @@ _OTHERS = {
     "gb18030": ("GBK, as Chinese Windows writes", _CHINESE),
     "utf-16-le": ("UTF-16 without its mark", _CHINESE),
     "utf-16-be": ("UTF-16 without its mark", _CHINESE),
-    "cp1252": ("Windows-1252", re.compile(r"[A-Za-z0-9 ,.]")),
+    "cp1252": ("Windows-1252", re.compile(r"[À-ÖØ-öø-ÿ‘’“”–—…€ß]")),
 }
-"""Encodings that are named in messages, and what most letters of a text in them are."""
+"""Encodings that are named in messages, and what most letters beyond ASCII are in a text that is in them."""
 FURTHER = "texts whose lines beyond the second are not read"
 _SHOWN = 24
 _ZEROS = 2
@@ -112,11 +113,13 @@ def _unmarked(data: bytes) -> str:
 
 def _likely(data: bytes) -> str:
     """Which encoding the bytes probably are in, and what they would say in it."""
+    plain = sum(0x20 <= byte < 0x7F for byte in data) > len(data) / 2
     for encoding, (name, looks_right) in _OTHERS.items():
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
+        if plain and encoding.startswith("utf-16"):
             continue
-        if len(looks_right.findall(text)) > len(text) / 2:
-            return f"; it looks like {name}: “{(lines_of(text) or [''])[0][:_SHOWN]}”"
+        with contextlib.suppress(UnicodeDecodeError):
+            text = data.decode(encoding)
+            odd = [letter for letter in text if letter > "~"]
+            if len(looks_right.findall("".join(odd))) > len(odd) * 0.8:
+                return f"; it looks like {name}: “{(lines_of(text) or [''])[0][:_SHOWN]}”"
     return ""

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from ..data.pairs import Pair, SampleError
-from ..data.readers import nothing_usable
+from ..data.readers import existing, nothing_usable
 from ..data.summary import DataSummary, summary_of
 from ..formats.files import save_atomically
 from ..geometry import BUCKETS_512, BUCKETS_1024, Size, nearest_bucket, snap
@@ -57,6 +57,10 @@ class DiskPool:
     def words(self) -> list[str]:
         """Everything that is said, for encoding ahead."""
         return [said(self._form, self._mode, item.pair.instruction) for item in self._stored]
+
+    def name_of(self, index: int) -> str:
+        """Where a sample comes from, for people."""
+        return self._stored[index].pair.where("source")
 
     def example(self, index: int) -> Example:
         item = self._stored[index]
@@ -96,12 +100,14 @@ def disk_pools(
         raise nothing_usable(config.kind, config.path, skipped)
     summary = summary_of(
         config.kind,
-        config.path,
+        str(existing(config.path)),
         [item.pair.like(notes=(*item.pair.notes, *item.notes)) for item in stored],
         [item.size for item in stored if item.size],
         [sizes[item.bucket] for item in stored],
         skipped,
     )
+    for line in summary.lines():
+        logger.info("%s", line)
     return {"edit": DiskPool(stored, form, "edit", summary), "copy": DiskPool(stored, form, "copy", summary)}
 
 
@@ -111,7 +117,7 @@ def _list_skipped(skipped: Sequence[SampleError], usable: int, file: Path) -> No
         file.parent.mkdir(parents=True, exist_ok=True)
         lines = (str(error).replace("\n", " ") for error in skipped)
         file.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
-        logger.warning("%d are left out and %d samples are used; %s lists each", len(skipped), usable, file)
+        logger.warning("%d samples are used, %d files or samples are not; %s lists each", usable, len(skipped), file)
 
 
 class SkippedList:

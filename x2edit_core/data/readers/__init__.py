@@ -64,7 +64,7 @@ def nothing_usable(kind: str, path: str | Path, skipped: Sequence[SampleError]) 
     if skipped:
         reasons = "".join(f"\n  - {error}" for error in skipped[:_SHOWN])
         more = f"\n  and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
-        told += f" {len(skipped)} were left out:{reasons}{more}\n"
+        told += f" Left out, {len(skipped)} in all:{reasons}{more}\n"
     return X2EditError(told + advice(place, kind, READERS))
 
 

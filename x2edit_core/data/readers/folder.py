@@ -113,10 +113,12 @@ def _part_folders(found: Found, root: Path) -> dict[Path, str]:
 
     One that holds another part by its pictures' names, as where whole pairs lie in a folder `input`, is none.
     """
-    folders = {folder for file in found.files for folder in file.parents if folder.is_relative_to(root)}
+    parents = {file.parent for file in found.files} - {root}
+    folders = {folder for parent in parents for folder in (parent, *parent.parents) if folder.is_relative_to(root)}
     names = {name: part for part, all_names in _FOLDERS.items() for name in all_names}
-    named = {(folder, matched[2].lower()) for file in found.with_suffix(*PICTURES) for folder in file.parents
-             if (matched := _PART.fullmatch(file.stem))}  # fmt: skip
+    holding = {(file.parent, matched[2].lower()) for file in found.with_suffix(*PICTURES)
+               if (matched := _PART.fullmatch(file.stem))}  # fmt: skip
+    named = {(folder, part) for parent, part in holding for folder in (parent, *parent.parents)}
     homes: dict[Path, dict[str, Path]] = {}
     for folder in sorted(folders - {root}):
         part = names.get(folder.name.lower())
@@ -173,7 +175,10 @@ def _words(group: _Group, root: Path) -> Path:
 
 
 def _first(group: _Group) -> Path:
-    return next(file for files in [*group.parts.values(), list(group.foreign.values())] for file in files)
+    """A file to name the pair by, a picture if there is one."""
+    words = group.parts.get("words", [])
+    pictures = [file for part, files in group.parts.items() if part != "words" for file in files]
+    return [*pictures, *group.foreign.values(), *words][0]
 
 
 def _stray(file: Path) -> SampleError:
