@@ -423,7 +423,7 @@ def test_a_path_that_exists_as_it_stands_is_taken_so(tmp_path):
 
 
 @pytest.mark.parametrize(("path", "told"), [("a\nb", "2 lines were found"), ("nowhere/deep/down", "does not exist"),
-                                            ("\0", "data path"), ("x" * 5000, "data path")])  # fmt: skip
+                                            ("\0", "no data at"), ("x" * 5000, "no data at")])  # fmt: skip
 def test_a_path_that_cannot_be_is_told(path, told):
     with pytest.raises(X2EditError, match=told):
         existing(path)

@@ -6,6 +6,7 @@ import csv
 
 import pytest
 import torch
+from PIL import Image
 
 KINDS = ["x2edit", "moe", "lora", "icedit", "icedit_moe", "base"]
 BASES = {"base": "", "icedit": "demo:fill", "icedit_moe": "demo:fill"}
@@ -109,6 +110,25 @@ def test_an_offloaded_base_gives_the_same_losses(pack, tmp_path, cache):
         folder = tmp_path / weights
         assert run_script(pack, folder, config_text(folder, cache, "x2edit", model__weights=weights)) == 0
     assert losses_of(tmp_path / "offload") == losses_of(tmp_path / "default")
+
+
+def test_pictures_of_ones_own_train_and_what_they_are_is_told(pack, tmp_path, cache, caplog):
+    """Two folders as another system wrote them, with a mark in the words, beside a copy that a notebook left."""
+    for part, shade in (("Source", 60), ("Target", 200)):
+        for folder in (part, f"{part}/.ipynb_checkpoints"):
+            (tmp_path / "data" / folder).mkdir(parents=True)
+            for name in ("a.PNG", "b.tiff"):
+                Image.new("RGB", (40, 40), (shade, 0, 0)).save(tmp_path / "data" / folder / name)
+    (tmp_path / "data" / "a.txt").write_text("make it red\ncolor", encoding="utf-8-sig")
+    (tmp_path / "data" / "b.txt").write_text("把它变成红色", encoding="utf-16")
+    pasted = f" '{(tmp_path / 'data').as_posix()}' "
+    text = config_text(tmp_path / "run", cache, "lora", steps=2, data__kind="folder", data__cache="")
+    text = text.replace('kind = "folder"', f'kind = "folder"\npath = "{pasted}"')
+    with caplog.at_level("INFO"):
+        assert run_script(pack, tmp_path, text) == 0
+    assert len(losses_of(tmp_path / "run")) == 2
+    assert f"data: 2 pairs of kind folder at {tmp_path / 'data'}" in caplog.text
+    assert "1 named by the data, 1 read from the words by rules" in caplog.text
 
 
 def test_a_dry_run_prints_the_whole_configuration_and_touches_nothing(pack, tmp_path, cache, capsys):

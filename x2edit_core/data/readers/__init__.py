@@ -85,6 +85,6 @@ def existing(path: str | Path) -> Path:
         if place.exists():
             return place
     except (OSError, ValueError) as error:
-        raise X2EditError(f"The data path {str(place)[:200]!r} cannot be used: {error}") from error
+        raise X2EditError(f"There is no data at {str(place)[:200]!r}: {error}") from error
     near = next((folder for folder in place.parents if folder.exists()), Path())
-    raise X2EditError(f"The data path {place} does not exist; {near.resolve()} does.")
+    raise X2EditError(f"There is no data at {place}: that path does not exist; {near.resolve()} does.")
