@@ -90,7 +90,10 @@ Scores = dict[str, Tensor]
 
 
 def measured(edit: Edit) -> Scores:
-    """What needs no model. Raises `X2EditError` for pictures below 11 pixels."""
+    """What needs no model. What an area without a pixel would be measured by is left out, or NaN in rows beside others.
+
+    Raises `X2EditError` for pictures below 11 pixels.
+    """
     edit = edit.fitted()
     scores = _nearness(edit.edit, edit.source, "source")
     area = metrics.edited_area(edit.source, edit.edit, edit.mask)
@@ -100,7 +103,7 @@ def measured(edit: Edit) -> Scores:
         scores["l1_outside"], scores["psnr_outside"] = area.l1_outside, area.psnr_outside.clamp(max=BEST_DB)
     if edit.target is not None:
         scores.update(_nearness(edit.edit, edit.target, "target"))
-    return scores
+    return {name: values for name, values in scores.items() if not bool(values.isnan().all())}
 
 
 def encoded(edit: Edit, encoder: Encoder) -> Scores:
@@ -148,8 +151,11 @@ def _needed(metric: str) -> str:
         return needs[metric]
     space, _, other = metric.partition("_")
     parts = [f"a {space.upper()} encoder"] if space in ("clip", "dino") else []
-    parts += [f"a {other}"] if other == "target" else ["a mask"] if other in ("inside", "outside") else []
+    parts += [f"a {other}"] if other == "target" else _AREAS.get(other, [])
     return " and ".join(parts) or f"a name of: {', '.join(METRICS)}"
+
+
+_AREAS = {"inside": ["a mask with white in it"], "outside": ["a mask with black in it"]}
 
 
 def _nearness(first: Tensor, second: Tensor, name: str) -> Scores:
@@ -188,7 +194,7 @@ def report(edit: Edit, metric: str = "auto", encoder: Encoder | None = None, jud
                 raise
             notes = [f"no marks: {error}"]
     name = chosen(scores, metric)
-    value = float(scores[name].mean())
+    value = float(scores[name].nanmean())
     return Report(value, "\n".join([f"{name} {_number(value)}", *_lines(scores), *filter(None, notes)]))
 
 
