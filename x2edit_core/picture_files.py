@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+READING = "as LoadImage"
+"""Names how files are read, for what is kept of them: latents of another reading are stale."""
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 """TIFF's tags for the bits of a value and for what its least value means."""
 

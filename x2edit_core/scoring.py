@@ -138,11 +138,11 @@ def chosen(scores: Mapping[str, Tensor], metric: str) -> str:
     if metric == "auto":
         return next(name for name in METRICS if name in scores)
     if metric not in scores:
-        raise X2EditError(f"{metric} needs {_needed(metric)}; connected inputs give: {', '.join(scores)}.")
+        raise X2EditError(f"{metric} needs {_needed(metric, scores)}; connected inputs give: {', '.join(scores)}.")
     return metric
 
 
-def _needed(metric: str) -> str:
+def _needed(metric: str, scores: Mapping[str, Tensor]) -> str:
     needs = {
         "overall": "a chat", "sc": "a chat", "pq": "a chat", "binarised": "a chat",
         "clip_text": "a CLIP encoder and a caption",
@@ -151,11 +151,17 @@ def _needed(metric: str) -> str:
         return needs[metric]
     space, _, other = metric.partition("_")
     parts = [f"a {space.upper()} encoder"] if space in ("clip", "dino") else []
-    parts += [f"a {other}"] if other == "target" else _AREAS.get(other, [])
+    parts += [f"a {other}"] if other == "target" else _area(other, scores)
     return " and ".join(parts) or f"a name of: {', '.join(METRICS)}"
 
 
-_AREAS = {"inside": ["a mask with white in it"], "outside": ["a mask with black in it"]}
+def _area(name: str, scores: Mapping[str, Tensor]) -> list[str]:
+    """What measures of an area need: a mask, or one with that area in it where the other area was measured."""
+    if name not in ("inside", "outside"):
+        return []
+    if "changed_inside" in scores or "changed_outside" in scores:
+        return [f"a mask with {'white' if name == 'inside' else 'black'} in it"]
+    return ["a mask"]
 
 
 def _nearness(first: Tensor, second: Tensor, name: str) -> Scores:

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from ..errors import X2EditError
 from ..formats.files import save_atomically
 from ..geometry import BUCKETS_512, BUCKETS_1024, Size, nearest_bucket, snap
+from ..picture_files import READING
 from .batches import SampleError
 from .config import DataConfig
 from .forms import Form, example_of, pictures_of, said
@@ -140,7 +141,7 @@ def fitted(picture: Picture, size: Size) -> Picture:
 
 
 def _stored(entry: Entry, form: Form, folder: Path, encoder: PictureEncoder, sizes: tuple[Size, ...]) -> Stored:
-    index = folder / f"{_hash(entry.key, encoder.fingerprint, form, str(sizes))}"
+    index = folder / f"{_hash(entry.key, READING, encoder.fingerprint, form, str(sizes))}"
     places = [(bucket, index.with_suffix(f".{bucket}.safetensors")) for bucket in range(len(sizes))]
     found = [(bucket, path) for bucket, path in places if path.exists() and _whole(path)]
     if not found:
