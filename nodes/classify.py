@@ -7,8 +7,10 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..x2edit_core.chat import Chat as ChatModel
+from ..x2edit_core.comfy_bridge import admitted
 from ..x2edit_core.comfy_bridge.node_text import show_on_node
-from ..x2edit_core.comfy_bridge.notices import say_once
+from ..x2edit_core.comfy_bridge.notices import say_once, with_notices
+from ..x2edit_core.pixels import to_rgb
 from ..x2edit_core.tasks import TaskChoice
 from .types import Chat, Task
 
@@ -76,13 +78,13 @@ class X2EditClassify(io.ComfyNode):
         # Its word lists take a fifth of a second to compile, which the server's start need not wait for.
         from ..x2edit_core.classify import classify
 
-        picture = None if image is None else image[0, :, :, :3]
+        picture = None if image is None else to_rgb(admitted.picture(image))[0]
         found = classify(instruction, chat, picture, minimum_confidence, trigger_words)
         shown = f"{found.task.english} ({found.confidence:.2f})"
         if found.warning:
             say_once(f"classify: {instruction}: {found.warning}", f"Classifier: {found.warning}")
             shown = f"{shown}\n{found.warning}"
-        show_on_node(shown, cls.hidden.unique_id)
+        show_on_node(with_notices(shown), cls.hidden.unique_id)
         name = found.task.english
         return io.NodeOutput(TaskChoice(found.task), name, found.confidence, found.report, ui=ui.PreviewText(shown))
 

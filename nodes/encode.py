@@ -7,7 +7,9 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..x2edit_core.alignnet import PROMPT_FORMS, PromptForm, prompt_text, with_triggers
+from ..x2edit_core.comfy_bridge import admitted
 from ..x2edit_core.comfy_bridge.text import alignnet_names, alignnet_path, load_managed_alignnet
+from ..x2edit_core.pixels import to_rgb
 from .types import AlignNet
 
 
@@ -119,7 +121,7 @@ class X2EditTextEncode(io.ComfyNode):
     ) -> io.NodeOutput:
         lines = [line for line in instruction.splitlines() if line.strip()] if one_per_line else []
         prompts = [prompt_text(with_triggers(line, trigger_words), prompt_form) for line in lines or [instruction]]
-        context, pooled = alignnet.encode(clip, prompts, [] if image is None else list(image))
+        context, pooled = alignnet.encode(clip, prompts, [] if image is None else list(to_rgb(admitted.picture(image))))
         return io.NodeOutput([[context, clip.add_hooks_to_dict({"pooled_output": pooled})]])
 
 

@@ -17,6 +17,7 @@ from ..x2edit_core.comfy_bridge.filter import (
     filter_ksampler,
 )
 from ..x2edit_core.comfy_bridge.node_text import show_on_node
+from ..x2edit_core.comfy_bridge.notices import with_notices
 from ..x2edit_core.judge import Judge as AnyJudge
 from ..x2edit_core.seeds import MODES, ORDERS, Mode, Order, Plan
 from .types import Judge, Layout
@@ -93,7 +94,8 @@ def _outputs() -> list[io.Output]:
 
 def _result(filtered: Filtered, node_id: str | None) -> io.NodeOutput:
     selection = filtered.selection
-    show_on_node("\n".join(selection.report().splitlines()[: 3 + len(selection.notes)]), node_id)
+    shown = "\n".join(selection.report().splitlines()[: 3 + len(selection.notes)])
+    show_on_node(with_notices(shown), node_id)
     noise = SeedNoise(selection.seed)
     return io.NodeOutput(filtered.latent, selection.seed, noise, filtered.sheet, selection.report())
 

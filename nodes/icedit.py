@@ -8,7 +8,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..x2edit_core import diptych as canvas
-from ..x2edit_core.comfy_bridge.diptych import NOISE_MODES, T5_TOKENS, NoiseMode, SeededNoise, condition
+from ..x2edit_core.comfy_bridge import pictures
+from ..x2edit_core.comfy_bridge.diptych import NOISE_MODES, T5_TOKENS, NoiseMode, SeededNoise, assembled, condition
 from ..x2edit_core.comfy_bridge.models import ManagedAdapter, apply_static
 from ..x2edit_core.geometry import DiptychLayout, Side
 from .types import Adapter, Layout
@@ -65,8 +66,7 @@ class ICEditDiptych(io.ComfyNode):
     def execute(
         cls, image: Tensor, width: int = 512, fill: canvas.Fill = "grey", side: Side = "right"
     ) -> io.NodeOutput:
-        layout = canvas.layout_for(image, width, side)
-        return io.NodeOutput(canvas.assemble(image, layout, fill), canvas.mask_of(layout, image.shape[0]), layout)
+        return io.NodeOutput(*assembled(image, width, fill, side))
 
 
 class ICEditConditioning(io.ComfyNode):
@@ -190,7 +190,7 @@ class ICEditCrop(io.ComfyNode):
         stitch: str = "off",
         edit_mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        return io.NodeOutput(canvas.finish(image, layout, source, stitch == "feathered", edit_mask))
+        return io.NodeOutput(pictures.crop_admitted(image, layout, source, stitch == "feathered", edit_mask))
 
 
 class ICEditNoise(io.ComfyNode):

@@ -82,7 +82,7 @@ class X2EditRestore(io.ComfyNode):
     def execute(
         cls, image: Tensor, layout: EditLayout, source: Tensor | None = None, mask: Tensor | None = None
     ) -> io.NodeOutput:
-        return io.NodeOutput(pictures.restore(image, layout, source, mask))
+        return io.NodeOutput(pictures.restore_admitted(image, layout, source, mask))
 
 
 NODES = [X2EditReference, X2EditRestore]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .errors import X2EditError
-from .geometry import PATCH_PX, DiptychLayout, Side, Size, diptych_panel
+from .geometry import PATCH_PX, DiptychLayout, Side, Size, bounded_panel
 from .pixels import cycle, paste, resize, resize_mask, size_of, to_rgb
 
 SENTENCE = (
@@ -53,8 +53,8 @@ def _mirrored(text: str) -> str:
 
 
 def layout_for(image: Tensor, width: int, side: Side) -> DiptychLayout:
-    """The layout of a source picture on panels of this width."""
-    return DiptychLayout(size_of(image), diptych_panel(size_of(image), width), side)
+    """The layout of a source picture on panels of this width, narrower where it is very tall."""
+    return DiptychLayout(size_of(image), bounded_panel(size_of(image), width), side)
 
 
 def assemble(image: Tensor, layout: DiptychLayout, fill: Fill) -> Tensor:

@@ -48,6 +48,11 @@ BUCKETS_1024 = _with_transposes(
 BUCKETS_512 = _with_transposes((352, 720), (368, 688), (384, 656), (416, 624), (432, 592), (464, 560), (512, 512))
 """The same aspects at a quarter of the area. Upstream's 512 stage was trained on 512 × 512 alone."""
 
+MOST_TOKENS = 16_384
+"""A picture with what stands beside it in one sequence: more costs hours and memory, and no FLUX.1 was trained on it."""
+_TALL, _SQUASHED = 4.0, 1.5
+"""From this aspect on a diptych is kept within `MOST_TOKENS`; from this change of aspect on an edit is said to be squashed."""
+
 SizeRule = Literal["1024 buckets", "512 buckets", "keep"]
 SIZE_RULES: tuple[SizeRule, ...] = ("1024 buckets", "512 buckets", "keep")
 
@@ -122,3 +127,51 @@ def diptych_panel(source: Size, width: int) -> Size:
     """
     wide = snap(width)
     return Size(max(PATCH_PX, source.height * wide // source.width // PATCH_PX * PATCH_PX), wide)
+
+
+def bounded_panel(source: Size, width: int) -> Size:
+    """The panel at this width, or of a very tall picture a narrower one, so that two of them stay within `MOST_TOKENS`."""
+    panel = diptych_panel(source, width)
+    if panel.aspect <= _TALL or 2 * panel.tokens <= MOST_TOKENS:
+        return panel
+    room = MOST_TOKENS // 2 * PATCH_PX**2
+    narrow = max(PATCH_PX, int((room / source.aspect) ** 0.5) // PATCH_PX * PATCH_PX)
+    return Size(min(diptych_panel(source, narrow).height, room // narrow // PATCH_PX * PATCH_PX), narrow)
+
+
+def doubt_about(layout: EditLayout | DiptychLayout, width: int = 0) -> str:
+    """What a person should know about a size before hours are spent on it; empty where nothing is unusual.
+
+    `width` is the one that was asked for a diptych's panel.
+    """
+    if isinstance(layout, DiptychLayout):
+        return _doubt_about_diptych(layout, snap(width))
+    source, target = layout.source, layout.target
+    if 2 * target.tokens > MOST_TOKENS:
+        return (
+            f"Editing at {target} takes {2 * target.tokens:,} tokens with the reference; above {MOST_TOKENS:,} it gets very "
+            "slow and may not fit into memory. Choose a size of the buckets, or edit a part of the picture."
+        )
+    ratio = source.aspect / target.aspect
+    if max(ratio, 1 / ratio) > _SQUASHED:
+        return (
+            f"The picture of {source} is squashed to {target}, the nearest size to it: {max(ratio, 1 / ratio):.1f} times in "
+            "one direction. Edit a part of it, or choose size keep."
+        )
+    return ""
+
+
+def _doubt_about_diptych(layout: DiptychLayout, wide: int) -> str:
+    tokens = layout.canvas.tokens
+    if layout.panel.width != wide:
+        asked = 2 * diptych_panel(layout.source, wide).tokens
+        return (
+            f"At a width of {wide} the diptych of this very tall picture ({layout.source}) would take {asked:,} tokens; its "
+            f"panels are {layout.panel} instead, {tokens:,} tokens. Edit parts of the picture to keep its detail."
+        )
+    if tokens > MOST_TOKENS:
+        return (
+            f"The diptych of {layout.canvas} takes {tokens:,} tokens; above {MOST_TOKENS:,} it gets very slow and may not fit "
+            "into memory. Choose a smaller width."
+        )
+    return ""

@@ -90,7 +90,10 @@ Scores = dict[str, Tensor]
 
 
 def measured(edit: Edit) -> Scores:
-    """What needs no model. Raises `X2EditError` for pictures below 11 pixels."""
+    """What needs no model. What an area without a pixel would be measured by is left out, or NaN in rows beside others.
+
+    Raises `X2EditError` for pictures below 11 pixels.
+    """
     edit = edit.fitted()
     scores = _nearness(edit.edit, edit.source, "source")
     area = metrics.edited_area(edit.source, edit.edit, edit.mask)
@@ -100,7 +103,7 @@ def measured(edit: Edit) -> Scores:
         scores["l1_outside"], scores["psnr_outside"] = area.l1_outside, area.psnr_outside.clamp(max=BEST_DB)
     if edit.target is not None:
         scores.update(_nearness(edit.edit, edit.target, "target"))
-    return scores
+    return {name: values for name, values in scores.items() if not bool(values.isnan().all())}
 
 
 def encoded(edit: Edit, encoder: Encoder) -> Scores:
@@ -135,11 +138,11 @@ def chosen(scores: Mapping[str, Tensor], metric: str) -> str:
     if metric == "auto":
         return next(name for name in METRICS if name in scores)
     if metric not in scores:
-        raise X2EditError(f"{metric} needs {_needed(metric)}; connected inputs give: {', '.join(scores)}.")
+        raise X2EditError(f"{metric} needs {_needed(metric, scores)}; connected inputs give: {', '.join(scores)}.")
     return metric
 
 
-def _needed(metric: str) -> str:
+def _needed(metric: str, scores: Mapping[str, Tensor]) -> str:
     needs = {
         "overall": "a chat", "sc": "a chat", "pq": "a chat", "binarised": "a chat",
         "clip_text": "a CLIP encoder and a caption",
@@ -148,8 +151,17 @@ def _needed(metric: str) -> str:
         return needs[metric]
     space, _, other = metric.partition("_")
     parts = [f"a {space.upper()} encoder"] if space in ("clip", "dino") else []
-    parts += [f"a {other}"] if other == "target" else ["a mask"] if other in ("inside", "outside") else []
+    parts += [f"a {other}"] if other == "target" else _area(other, scores)
     return " and ".join(parts) or f"a name of: {', '.join(METRICS)}"
+
+
+def _area(name: str, scores: Mapping[str, Tensor]) -> list[str]:
+    """What measures of an area need: a mask, or one with that area in it where the other area was measured."""
+    if name not in ("inside", "outside"):
+        return []
+    if "changed_inside" in scores or "changed_outside" in scores:
+        return [f"a mask with {'white' if name == 'inside' else 'black'} in it"]
+    return ["a mask"]
 
 
 def _nearness(first: Tensor, second: Tensor, name: str) -> Scores:
@@ -188,7 +200,7 @@ def report(edit: Edit, metric: str = "auto", encoder: Encoder | None = None, jud
                 raise
             notes = [f"no marks: {error}"]
     name = chosen(scores, metric)
-    value = float(scores[name].mean())
+    value = float(scores[name].nanmean())
     return Report(value, "\n".join([f"{name} {_number(value)}", *_lines(scores), *filter(None, notes)]))
 
 

@@ -58,6 +58,24 @@ def test_equality_is_finite():
     assert scores["psnr_target"].tolist() == scores["psnr_outside"].tolist() == [BEST_DB]
 
 
+@pytest.mark.parametrize(
+    ("white", "lost", "best"), [(1.0, "outside", "changed_inside"), (0.0, "inside", "psnr_outside")]
+)
+def test_an_area_without_a_pixel_is_not_measured(white, lost, best):
+    edit = Edit(SOURCE, TARGET, mask=torch.full_like(MASK, white))
+    scores = measured(edit)
+    assert all(values.isfinite().all() for values in scores.values())
+    assert not [name for name in scores if name.endswith(lost)]
+    assert chosen(scores, "auto") == best
+    with pytest.raises(X2EditError, match=f"changed_{lost} needs a mask with"):
+        report(edit, f"changed_{lost}")
+
+
+def test_rows_without_such_an_area_do_not_spoil_the_mean():
+    both = torch.cat((MASK, torch.ones_like(MASK)))
+    assert report(Edit(SOURCE, TARGET, mask=both)).value == report(Edit(SOURCE, TARGET, mask=MASK)).value
+
+
 def test_pictures_are_compared_at_the_sources_size_and_rows_are_cycled():
     edit = Edit(SOURCE, torch.rand(3, 20, 24, 4), target=TARGET.repeat(2, 1, 1, 1), mask=torch.ones(20, 24)).fitted()
     assert edit.source.shape == edit.edit.shape == edit.target.shape == (3, SIZE, SIZE, 3)

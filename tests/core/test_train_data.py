@@ -405,3 +405,15 @@ def test_a_diptych_shows_the_source_and_hides_the_right_half():
 def test_generators_depend_on_their_parts_alone():
     draw = [torch.rand(3, generator=generator("a", number)) for number in (1, 1, 2)]
     assert torch.equal(draw[0], draw[1]) and not torch.equal(draw[0], draw[2])
+
+
+def test_latents_of_another_reading_of_the_files_are_encoded_anew(tmp_path, monkeypatch):
+    data, cache = tmp_path / "data", tmp_path / "cache"
+    data.mkdir()
+    write_folder(data)
+    first, second = Averages(), Averages()
+    pools(data, cache, first)
+    kept = len(list((cache / "latents").iterdir()))
+    monkeypatch.setattr(disk_data, "READING", "in some other way")
+    pools(data, cache, second)
+    assert len(list((cache / "latents").iterdir())) == 2 * kept > 0

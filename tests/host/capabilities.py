@@ -35,6 +35,10 @@ def _runs_attention_patches() -> bool:
     return all("attn1_patch" in block.forward.__code__.co_consts for block in blocks)
 
 
+def _has_flag(name: str) -> bool:
+    return hasattr(importlib.import_module("comfy.cli_args").args, name)
+
+
 def _keeps_output_layers() -> bool:
     return importlib.import_module("comfy.text_encoders.llama").Qwen3_8BConfig.lm_head
 
@@ -42,6 +46,9 @@ def _keeps_output_layers() -> bool:
 CAPABILITIES = {
     "attention patches": Capability(
         _runs_attention_patches, "this host's FLUX runs no attn1_patch: ICEdit without an adapter is refused"
+    ),
+    "half precision between nodes": Capability(
+        lambda: _has_flag("fp16_intermediates"), "this host has no --fp16-intermediates"
     ),
     "ordered vision": Capability(
         lambda: _has("comfy.text_encoders.qwen_vl", "qwen2vl_mrope_position_ids"),

@@ -8,8 +8,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..diptych import greyed, sentence, side_of, whole_tokens
+from ..diptych import Fill, assemble, greyed, layout_for, mask_of, sentence, side_of, whole_tokens
+from ..errors import X2EditError
+from ..geometry import DiptychLayout, Side
+from . import admitted
 from .host import comfy
+from .notices import say
 
 Conditioning = list[list[Any]]
 NoiseMode = Literal["host", "diffusers 0.32", "diffusers 0.33"]
@@ -25,6 +29,15 @@ def encode_sentence(clip: Any, text: str, t5_min_length: int, guidance: float) -
         clip.set_tokenizer_option("t5xxl_min_length", t5_min_length)
     literal = text.replace("(", "\\(").replace(")", "\\)")
     return clip.encode_from_tokens_scheduled(clip.tokenize(literal), add_dict={"guidance": guidance})
+
+
+def assembled(image: Any, width: int, fill: Fill, side: Side) -> tuple[Tensor, Tensor, DiptychLayout]:
+    """(diptych, mask, layout) of the pictures to edit."""
+    source = admitted.picture(image)
+    layout = layout_for(source, width, side)
+    admitted.doubted(layout, width)
+    canvas, area = assemble(source, layout, fill), mask_of(layout, len(source)).to(source)
+    return admitted.given_back(canvas, image), admitted.given_back(area, image), layout
 
 
 def condition(
@@ -43,7 +56,7 @@ def condition(
     The model is shown the source's panel and mid-grey beside it. The negative is the same with the text zeroed, as
     ICEdit needs none. With `keep_source_panel` the host puts the source's panel back at every step.
     """
-    pixels, mask = whole_tokens(diptych, mask)
+    pixels, mask = whole_tokens(*_to_paint(diptych, mask))
     text = sentence(instruction, side_of(mask), template)
     shown = vae.encode(greyed(pixels, mask))
     latent = {"samples": vae.encode(pixels)}
@@ -54,6 +67,20 @@ def condition(
         clip, text, t5_min_length, guidance
     )]  # fmt: skip
     return positive, [_without_text(*entry) for entry in positive], latent
+
+
+def _to_paint(diptych: Any, mask: Any) -> tuple[Tensor, Tensor]:
+    """Diptych and mask of other nodes; raises `X2EditError` for a mask that leaves the model nothing to paint."""
+    canvas = admitted.picture(diptych, "diptych")
+    area = admitted.mask(canvas, mask)
+    if area is None or not bool((area >= 0.5).any()):
+        raise X2EditError(
+            "`mask` is black everywhere, so the model would paint nothing. Connect the mask of ICEdit Diptych, or one of your "
+            "own that is white where the edit belongs."
+        )
+    if bool((area >= 0.5).all()):
+        say("`mask` is white everywhere, so the model does not see the source. Connect the mask of ICEdit Diptych.")
+    return canvas, area
 
 
 def _without_text(embedding: Tensor, options: dict[str, Any]) -> list[Any]:

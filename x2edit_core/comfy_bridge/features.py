@@ -21,6 +21,7 @@ from ..errors import ModelMismatchError, X2EditError
 from ..geometry import PATCH_PX, DiptychLayout, Side
 from ..pixels import cycle, resize, size_of, to_rgb
 from ..rf_solver import Solver, integrate, nearest, share
+from . import admitted
 from .host import comfy, require_attention_patches
 from .models import require_flux
 
@@ -152,15 +153,17 @@ def invert(
             "Inversion needs a text-to-image FLUX such as FLUX.1 dev; the connected model takes further channels. FLUX.1 "
             "Fill needs no inversion: sample it with ICEdit Diptych and ICEdit Conditioning alone."
         )
-    layout = layout_for(image, width, side)
+    source = admitted.picture(image)
+    layout = layout_for(source, width, side)
+    admitted.doubted(layout, width)
     sources, settings = (model, vae, image), (layout, steps, solver, kept, check)
     if (known := last_inversion.find(sources, conditioning, settings)) is not None and _gib(
         known.features.bytes
     ) <= memory_limit:
         return replace(known, noise=replace(known.noise, seed=seed))
     last_inversion.forget()  # before the work, so that two of them never lie in memory
-    pixels = resize(to_rgb(image), layout.panel)
-    latent = vae.encode(pixels)
+    pixels = resize(to_rgb(source), layout.panel)
+    latent = vae.encode(pixels).float()  # half precision between nodes is too coarse to be followed both ways
     depth = len(flux.double_blocks) + len(flux.single_blocks)
     sampling = model.get_model_object("model_sampling")
     sigmas = tuple(comfy.samplers.calculate_sigmas(sampling, "simple", steps).tolist())

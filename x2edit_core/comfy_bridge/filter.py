@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from ..chat.images import to_pil
-from ..errors import X2EditError
 from ..geometry import DiptychLayout, EditLayout
 from ..judge import Judge
 from ..pixels import to_rgb
 from ..referee import Panel, Run
 from ..seeds import Plan, Selection, select
 from ..tournament import draw_selection
+from . import admitted
 from .host import comfy, latent_dtype, latent_for, latent_preview
 from .pictures import restore
 
@@ -130,7 +130,7 @@ def _picture(latent: Tensor, request: Request) -> Tensor:
 
 
 def _panel(request: Request) -> Panel:
-    judge, source = request.judge, to_rgb(request.source)[0].float().cpu()
+    judge, source = request.judge, to_rgb(admitted.picture(request.source, "source"))[0].cpu()
     choose = getattr(judge, "choose", None)
 
     def compare(a: Tensor, b: Tensor) -> Any:
@@ -280,9 +280,7 @@ class HostDenoiser:
 
 def _prepared(guider: CFGGuider, latent: dict[str, Any]) -> dict[str, Any]:
     """The latent as both of the host's sampler nodes prepare it."""
-    if latent["samples"].is_nested:
-        raise X2EditError("The early filter takes a latent of pictures, not one of several parts such as sound.")
-    rest = {name: value for name, value in latent.items() if not name.startswith("downscale_ratio_")}
+    rest = {name: value for name, value in admitted.latent(latent).items() if not name.startswith("downscale_ratio_")}
     return {**rest, "samples": latent_for(guider.model_patcher, latent)}
 
 

@@ -60,6 +60,7 @@ def _symbol(path: str, name: str) -> Any:
 
 
 comfy = HostModule("comfy")
+comfy_execution = HostModule("comfy_execution")
 latent_preview = HostModule("latent_preview")
 
 

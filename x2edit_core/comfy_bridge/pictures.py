@@ -7,19 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..diptych import crop
+from ..diptych import crop, finish
 from ..errors import X2EditError
 from ..geometry import DiptychLayout, EditLayout, SizeRule, target_size
 from ..pixels import paste, resize, resize_mask, size_of, to_rgb
 from ..reference import METHOD, ReferenceMethod, foreign_method, ours
+from . import admitted
 
 Conditioning = list[list[Any]]
 
 
 def encode_reference(vae: Any, image: Tensor, rule: SizeRule, width: int, height: int) -> tuple[Tensor, EditLayout]:
     """The source [B, H, W, C] sized by `rule` and encoded: latent [B, 16, h/8, w/8] and the way back."""
-    rgb = to_rgb(image)
+    rgb = to_rgb(admitted.picture(image))
     layout = EditLayout(size_of(rgb), target_size(size_of(rgb), rule, width, height))
+    admitted.doubted(layout)
     return vae.encode(resize(rgb, layout.target)), layout
 
 
@@ -52,4 +54,30 @@ def restore(image: Tensor, layout: EditLayout | DiptychLayout, source: Tensor | 
     return paste(edited, resize(to_rgb(source), layout.source), resize_mask(mask, layout.source))
 
 
-__all__ = ["METHOD", "add_reference", "empty_latent_like", "encode_reference", "restore"]
+def restore_admitted(image: Any, layout: EditLayout | DiptychLayout, source: Any, mask: Any) -> Tensor:
+    """`restore` for what other nodes hand over, in the kind of numbers that they did."""
+    edited, kept, area = _admitted(image, source, mask, "mask")
+    return admitted.given_back(restore(edited, layout, kept, area), image, source)
+
+
+def crop_admitted(image: Any, layout: object, source: Any, stitched: bool, area: Any) -> Tensor:
+    """`diptych.finish` for what other nodes hand over, in the kind of numbers that they did."""
+    edited, kept, within = _admitted(image, source, area, "edit_mask")
+    return admitted.given_back(finish(edited, layout, kept, stitched, within), image, source)
+
+
+def _admitted(image: Any, source: Any, mask: Any, name: str) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    edited = admitted.picture(image)
+    kept = None if source is None else admitted.picture_beside(edited, source, "source")
+    return edited, kept, admitted.mask(edited if kept is None else kept, mask, name)
+
+
+__all__ = [
+    "METHOD",
+    "add_reference",
+    "crop_admitted",
+    "empty_latent_like",
+    "encode_reference",
+    "restore",
+    "restore_admitted",
+]

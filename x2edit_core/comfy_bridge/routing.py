@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import X2EditError
+from . import admitted
 from .host import comfy, latent_for
 from .models import current_stack, require_flux, with_stack
 from .stack import KEY, token_grid
@@ -52,7 +53,7 @@ def watch_routing(
             seen.append(gate[:, :, position].cpu())
 
     watched = with_stack(model, stack.watched(observe), model.get_additional_models_with_key(KEY))
-    samples = latent_for(model, latent)
+    samples = latent_for(model, admitted.latent(latent))
     guider = comfy.samplers.CFGGuider(watched)
     guider.set_conds(conditioning, conditioning)
     guider.set_cfg(1.0)

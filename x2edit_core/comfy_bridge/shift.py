@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..shift import shift_for
+from . import admitted
 from .host import comfy
 from .models import require_flux
 from .stack import token_grid
@@ -19,7 +20,7 @@ most numbers of steps, and otherwise round by less than 2e-4."""
 
 def with_shift(model: ModelPatcher, latent: dict[str, Any]) -> ModelPatcher:
     """A clone of `model` with the shift for pictures of the latent's size; raises `ModelMismatchError` if no FLUX.1."""
-    rows, columns = token_grid(require_flux(model), latent["samples"])
+    rows, columns = token_grid(require_flux(model), admitted.latent(latent)["samples"])
     parts = comfy.model_sampling.ModelSamplingFlux, comfy.model_sampling.CONST
     sampling = type("ShiftedFlux", parts, {})(model.model.model_config)
     sampling.set_parameters(shift=shift_for(rows * columns), timesteps=_TABLE)

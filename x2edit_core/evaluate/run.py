@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import X2EditError
+from ..picture_files import as_png
 from ..workflow.client import ServerError
 from .cases import Case, CaseError
 from .editor import Editor
@@ -99,7 +100,7 @@ class Evaluation:
             outcome = replace(outcome, key=key, **_shown(case, source, self.folder))
             edit = f"{EDITS}/{_file_name(case.name)}.{edit_key}.png"
             if not _there(self.folder / edit):
-                _write(self.folder / edit, self.editor.edit(case, source, self.seed))
+                _write(self.folder / edit, self.editor.edit(case, as_png(source), self.seed))
             outcome = replace(outcome, edit=edit)
             row = self.scorer.score(case, (self.folder / edit).read_bytes())
         except ServerError:

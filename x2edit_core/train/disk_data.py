@@ -23,6 +23,7 @@ from ..data.readers import existing, nothing_usable
 from ..data.summary import DataSummary, summary_of
 from ..formats.files import save_atomically
 from ..geometry import BUCKETS_512, BUCKETS_1024, Size, nearest_bucket, snap
+from ..picture_files import READING
 from .config import DataConfig
 from .forms import Form, example_of, pictures_of, said
 from .samples import Example, Mode, Picture, PictureEncoder
@@ -161,7 +162,7 @@ def fitted(picture: Picture, size: Size) -> Picture:
 
 
 def _stored(pair: Pair, form: Form, folder: Path, encoder: PictureEncoder, sizes: tuple[Size, ...]) -> Stored:
-    index = folder / f"{_hash(pair.key, encoder.fingerprint, form, str(sizes))}"
+    index = folder / f"{_hash(pair.key, READING, encoder.fingerprint, form, str(sizes))}"
     places = [(bucket, index.with_suffix(f".{bucket}.safetensors")) for bucket in range(len(sizes))]
     for bucket, path in places:
         if path.exists() and (told := _told(path)) is not None:
