@@ -20,7 +20,7 @@ SHOWN = """() => {
 @pytest.fixture(params=[False, True], ids=["classic", "nodes2"])
 def rendering(page, request):
     page.evaluate("on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", request.param)
-    page.raw.wait_for_timeout(200)
+    page.raw.wait_for_timeout(1500)  # the page builds its nodes anew
     yield "nodes2" if request.param else "classic"
     page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
 
@@ -36,8 +36,11 @@ def scenes(seed, after=0):
 
 def run(page, prompt, seed):
     page.evaluate("async p => { app.graph.clear(); await app.loadApiJson(p, 'compare') }", prompt)
-    control = "() => app.graph.nodes.forEach(n => n.widgets?.forEach(w => { if (w.name === 'control_after_generate') w.value = 'fixed' }))"
-    page.evaluate(control)
+    page.evaluate(
+        """() => app.graph.nodes.flatMap(n => n.widgets ?? []).forEach(w => {
+            if (w.name === 'control_after_generate') w.value = 'fixed'
+        })"""
+    )
     page.evaluate("() => app.canvas.centerOnNode(app.graph.nodes.find(n => n.type === 'X2EditCompare'))")
     page.evaluate("async () => { await app.queuePrompt(0) }")
     page.raw.wait_for_function(SHOWN, timeout=120_000)
