@@ -11,8 +11,11 @@ from ..x2edit_core.comfy_bridge import admitted
 from ..x2edit_core.comfy_bridge.node_text import show_on_node
 from ..x2edit_core.comfy_bridge.notices import say_once, with_notices
 from ..x2edit_core.pixels import to_rgb
-from ..x2edit_core.tasks import TaskChoice
+from ..x2edit_core.tasks import TASK_NAMES, TaskChoice
+from ..x2edit_core.tasks import Task as TaskName
 from .types import Chat, Task
+
+AUTOMATIC = "automatic"
 
 
 class X2EditClassify(io.ComfyNode):
@@ -52,6 +55,13 @@ class X2EditClassify(io.ComfyNode):
                     optional=True,
                     tooltip="Trigger words of style LoRAs in the instruction, comma-separated. The classifier never sees them.",
                 ),
+                io.Combo.Input(
+                    "task",
+                    options=[AUTOMATIC, *TASK_NAMES],
+                    default=AUTOMATIC,
+                    optional=True,
+                    tooltip="automatic: found from the instruction. Or name the kind of edit yourself, where that goes wrong.",
+                ),
             ],
             outputs=[
                 Task.Output("task", display_name="task", tooltip="Connect to Apply X2Edit Adapter."),
@@ -74,7 +84,13 @@ class X2EditClassify(io.ComfyNode):
         image: Any = None,
         minimum_confidence: float = 0.5,
         trigger_words: str = "",
+        task: str = AUTOMATIC,
     ) -> io.NodeOutput:
+        if task != AUTOMATIC:
+            chosen = TaskName.from_name(task)
+            shown = f"{chosen.english} (chosen by hand)"
+            show_on_node(shown, cls.hidden.unique_id)
+            return io.NodeOutput(TaskChoice(chosen), chosen.english, 1.0, shown, ui=ui.PreviewText(shown))
         # Its word lists take a fifth of a second to compile, which the server's start need not wait for.
         from ..x2edit_core.classify import classify
 

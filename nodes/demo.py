@@ -1,10 +1,17 @@
-"""The embedded models: a first edit without a download."""
+"""The embedded models and pictures for them: a first edit without a download."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io
 
 from ..x2edit_core.demo import BASES
+from ..x2edit_core.demo.scenes import TASKS, Language, make_case
+from ..x2edit_core.pixels import from_bytes
+from ..x2edit_core.tasks import Task as TaskName
+from ..x2edit_core.tasks import TaskChoice
+from .types import Task
+
+_LANGUAGES = ("en", "zh")
 
 
 class X2EditDemoModels(io.ComfyNode):
@@ -41,4 +48,56 @@ class X2EditDemoModels(io.ComfyNode):
         return io.NodeOutput(*load_demo_models(base))
 
 
-NODES = [X2EditDemoModels]
+class X2EditDemoScene(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="X2EditDemoScene",
+            display_name="X2Edit Demo Scene",
+            category="X2Edit/demo",
+            description="Draws a small picture, an instruction for it and the exact answer: something to edit with the "
+            "embedded models, and to hold an edit against. The scenes are ones that the embedded models never saw.",
+            search_aliases=["x2edit", "example picture", "test scene", "procedural picture", "示例", "测试图片"],
+            inputs=[
+                io.Combo.Input(
+                    "task",
+                    options=[task.english for task in TASKS],
+                    default=TaskName.REMOVE.english,
+                    tooltip="The kind of edit that the instruction asks for. The embedded models do removals, tones and "
+                    "styles best.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Another seed, another picture. The same seed draws the same one on every machine.",
+                ),
+                io.Combo.Input(
+                    "language",
+                    options=list(_LANGUAGES),
+                    default="en",
+                    optional=True,
+                    advanced=True,
+                    tooltip="The language of the instruction, English or Chinese.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "image", display_name="image", tooltip="The picture before the edit, 128 × 128 pixels."
+                ),
+                io.String.Output("instruction", display_name="instruction", tooltip="What to change."),
+                io.Image.Output("target", display_name="target", tooltip="The exact answer."),
+                Task.Output("task", display_name="task", tooltip="The kind of edit, for Apply X2Edit Adapter."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, task: str, seed: int, language: Language = "en") -> io.NodeOutput:
+        asked = TaskName.from_name(task)
+        case = make_case(seed, asked, "heldout", language=language)
+        return io.NodeOutput(from_bytes(case.source), case.instruction, from_bytes(case.target), TaskChoice(asked))
+
+
+NODES = [X2EditDemoModels, X2EditDemoScene]

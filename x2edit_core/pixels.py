@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,6 +28,11 @@ def to_rgb(image: Tensor) -> Tensor:
         alpha = image[..., 3:]
         return image[..., :3] * alpha + 0.5 * (1 - alpha)
     return image
+
+
+def from_bytes(picture: NDArray[np.uint8]) -> Tensor:
+    """A uint8 picture [H, W, C] as the host holds it: float32 [1, H, W, C] in 0–1."""
+    return torch.from_numpy(picture.astype(np.float32) / 255)[None]
 
 
 def resize(image: Tensor, size: Size) -> Tensor:

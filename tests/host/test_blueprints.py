@@ -42,7 +42,7 @@ def test_one_box_runs_to_a_picture(server, tmp_path, blueprint):
     (box,) = workflow["nodes"]
     names = [slot["name"] for slot in box["inputs"]]
     widgets = [slot["name"] for slot in box["inputs"] if "widget" in slot]
-    assert len(names) <= 9 and {"image", "instruction", "seed"} <= set(names)
+    assert len(names) <= 12 and {"image", "instruction", "seed"} <= set(names)
     box["widgets_values"][widgets.index("seed")] = 12345
     box["widgets_values"][widgets.index("instruction")] = "add a blue star"
     box["inputs"][names.index("image")]["link"] = 1

@@ -8,6 +8,7 @@ import pytest
 from devkit.layout import WORKFLOWS
 from devkit.replace import REPLACEMENTS, with_demo_models, with_picture
 
+from x2edit_core.demo import EMBEDDED
 from x2edit_core.workflow.graph import to_api
 
 SHIPPED = sorted(WORKFLOWS.glob("*.json"))
@@ -53,14 +54,20 @@ def test_shipped_workflow_uses_only_core_nodes_and_ours(object_info, path):
     assert all(m == "nodes" or m.startswith("comfy_extras.") or m == "custom_nodes.x2edit" for m in modules), modules
 
 
+def _every_node(workflow):
+    """Nodes of a workflow, those in its boxes included."""
+    inside = workflow.get("definitions", {}).get("subgraphs", [])
+    return [*workflow["nodes"], *(node for box in inside for node in box["nodes"])]
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_workflow_says_where_its_models_come_from(path):
-    """The page's missing-model dialog reads `properties.models`: an entry for each file, and none beside.
-
-    X2Edit's own files are chosen as a folder, for which the page has no dialog; the note names where they are from.
-    """
+    """The page's missing-model dialog reads `properties.models`: an entry for each file, and none beside."""
     workflow = json.loads(path.read_text(encoding="utf-8"))
-    loaders = [node for node in workflow["nodes"] if node["type"] in {*REPLACEMENTS, *_OUR_LOADERS}]
+    loaders = [node for node in _every_node(workflow) if node["type"] in {*REPLACEMENTS, *_OUR_LOADERS}]
+    if path.stem.startswith("Try it now"):
+        assert {value for node in loaders for value in node["widgets_values"]} <= EMBEDDED.keys()
+        return
     assert any(node["type"] in REPLACEMENTS for node in loaders), "a workflow starts from the person's own models"
     for node in loaders:
         entries = node["properties"].get("models", [])

@@ -17,52 +17,93 @@ from typing import Any
 REPO = Path(__file__).resolve().parents[2]
 FOLDER = REPO / "subgraphs"
 WORKFLOWS = REPO / "workflows"
-_OUTSIDE = {"LoadImage", "SaveImage", "PreviewImage", "PreviewAny", "MarkdownNote", "Note"}
+_OUTSIDE = {
+    "LoadImage", "SaveImage", "PreviewImage", "PreviewAny", "MarkdownNote", "Note", "X2EditCompare", "X2EditDemoScene",
+}  # fmt: skip
 _TEXTS = {"PrimitiveString", "PrimitiveStringMultiline"}
+_SOCKETS = {("LoadImage", 0): "image", ("LoadImage", 1): "mask"}
 _INPUT_ID, _OUTPUT_ID = -10, -20
+CATEGORY = "Image generation and editing/Edit image"
+"""Where core keeps its own blueprints for edits, so that one search finds both."""
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Widget:
+    """A widget of a node in the box, shown on the box under a name of its own."""
+
+    kind: str
+    input: str
+    name: str
+
+
+@dataclass(frozen=True)
 class Blueprint:
-    """`widgets`: (node type, its input) of every widget shown on the box, in order."""
+    """`widgets`, in order behind what the graph itself brings; `sockets` and `results`: (node type, its slot) beside those."""
 
     name: str
     template: str
     description: str
-    widgets: tuple[tuple[str, str], ...]
+    widgets: tuple[Widget, ...]
+    sockets: tuple[tuple[str, str], ...] = ()
+    results: tuple[tuple[str, str], ...] = ()
 
 
-_FILES = (("UNETLoader", "unet_name"), ("X2EditAdapterLoader", "adapter_name"))
-BLUEPRINTS = (
-    Blueprint(
-        "Edit with X2Edit",
-        "x2edit_auto_t5",
-        "Edits a picture by an instruction with FLUX.1 and the X2Edit adapter; the kind of edit is found from the wording.",
-        (("KSampler", "seed"), ("KSampler", "steps"), *_FILES),
+_FILES = (
+    Widget("UNETLoader", "unet_name", "model"),
+    Widget("X2EditAdapterLoader", "adapter_name", "adapter"),
+    Widget("DualCLIPLoader", "clip_name1", "clip_l"),
+    Widget("DualCLIPLoader", "clip_name2", "t5xxl"),
+    Widget("VAELoader", "vae_name", "vae"),
+)
+_RUN = (Widget("KSampler", "seed", "seed"), Widget("KSampler", "steps", "steps"))
+X2EDIT = Blueprint(
+    "Image Edit (X2Edit)",
+    "x2edit_auto_t5",
+    "Edits a picture by an instruction with FLUX.1 and the X2Edit adapter. The kind of edit is found from the wording, or "
+    "chosen in `task`. With a mask, everything outside it stays as it was.",
+    (Widget("X2EditClassify", "task", "task"), *_RUN, Widget("X2EditReference", "size", "size"), *_FILES),
+    (("X2EditRestore", "mask"),),
+    (("X2EditClassify", "name"),),
+)
+ICEDIT = Blueprint(
+    "Image Edit (ICEdit)",
+    "icedit_moe",
+    "Edits a picture by an instruction with FLUX.1 Fill and ICEdit's adapter, its experts routed. With a mask and `stitch` "
+    "at feathered, everything outside it stays as it was.",
+    (
+        Widget("ICEditConditioning", "instruction", "instruction"),
+        Widget("ICEditNoise", "seed", "seed"),
+        Widget("BasicScheduler", "steps", "steps"),
+        Widget("ICEditCrop", "stitch", "stitch"),
+        *_FILES,
     ),
-    Blueprint(
-        "Edit with ICEdit",
-        "icedit_moe",
-        "Edits a picture by an instruction with FLUX.1 Fill and ICEdit's adapter, its experts routed.",
-        (("ICEditConditioning", "instruction"), ("ICEditNoise", "seed"), ("BasicScheduler", "steps"), *_FILES),
-    ),
-    Blueprint(
-        "Edit with Early Filter",
-        "early_filter_x2edit",
-        "Begins an X2Edit edit with several seeds, lets a vision model behind a server pick one early, and finishes only that.",
-        (
-            *(("X2EditTask", "task"), ("X2EditEarlyFilter", "seed"), ("X2EditEarlyFilter", "seeds")),
-            *(("X2EditChatFromEndpoint", "base_url"), ("X2EditChatFromEndpoint", "model"), *_FILES),
-        ),
+    (("ICEditCrop", "edit_mask"),),
+)
+EARLY_FILTER = Blueprint(
+    "Image Edit (X2Edit, best of several seeds)",
+    "early_filter_x2edit",
+    "Begins an X2Edit edit with several seeds, lets a vision model behind a server pick one early, and finishes only that.",
+    (
+        Widget("X2EditTask", "task", "task"),
+        Widget("X2EditEarlyFilter", "seed", "seed"),
+        Widget("X2EditEarlyFilter", "seeds", "seeds"),
+        Widget("X2EditChatFromEndpoint", "base_url", "judge address"),
+        Widget("X2EditChatFromEndpoint", "model", "judge model"),
+        *_FILES,
     ),
 )
+BLUEPRINTS = (X2EDIT, ICEDIT, EARLY_FILTER)
 
 
 def make(blueprint: Blueprint) -> Json:
     """The blueprint's file: a workflow that holds one instance of the subgraph."""
-    workflow = json.loads((WORKFLOWS / f"{blueprint.template}.json").read_text(encoding="utf-8"))
+    return make_of(blueprint, json.loads((WORKFLOWS / f"{blueprint.template}.json").read_text(encoding="utf-8")))
+
+
+def make_of(blueprint: Blueprint, workflow: Json) -> Json:
+    """The same from a workflow at hand, which is changed."""
     return _Builder(blueprint, workflow).file()
 
 
@@ -80,8 +121,12 @@ class _Builder:
 
     def file(self) -> Json:
         self._sort_links()
-        for kind, name in self.blueprint.widgets:
-            self._expose(kind, name)
+        for widget in self.blueprint.widgets:
+            self._expose(widget.kind, widget.input, widget.name, shown=True)
+        for kind, name in self.blueprint.sockets:
+            self._expose(kind, name, "mask" if "mask" in name else name, shown=False)
+        for kind, name in self.blueprint.results:
+            self._result(kind, name)
         definition = self._definition()
         outer = max(self.kept) + 1  # the page renumbers nodes inside that share an id with one outside
         instance = {
@@ -102,7 +147,7 @@ class _Builder:
             if origin in self.kept and target in self.kept:
                 self._link(key, origin, slot, target, place, kind)
             elif target in self.kept:
-                self._enter(key, self.all[origin], target, place, kind)
+                self._enter(key, self.all[origin], slot, target, place, kind)
             elif origin in self.kept:
                 self._leave(key, origin, slot, kind)
 
@@ -110,9 +155,12 @@ class _Builder:
         names = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
         self.inner.append(dict(zip(names, (key, origin, slot, target, place, kind), strict=True)))
 
-    def _enter(self, key: int, origin: Json, target: int, place: int, kind: str) -> None:
-        name = "image" if origin["type"] == "LoadImage" else "instruction"
-        slot = self._socket(name, kind, origin["widgets_values"][0] if origin["type"] in _TEXTS else None)
+    def _enter(self, key: int, origin: Json, output: int, target: int, place: int, kind: str) -> None:
+        given = "instruction" if origin["type"] in _TEXTS else origin["outputs"][output]["name"]
+        name = _SOCKETS.get((origin["type"], output), given)
+        # A widget inside is one on the box too, even where a link feeds it.
+        linked = "" if "widget" in self.all[target]["inputs"][place] else None
+        slot = self._socket(name, kind, origin["widgets_values"][0] if origin["type"] in _TEXTS else linked)
         self.inputs[slot]["linkIds"].append(key)
         self._link(key, _INPUT_ID, slot, target, place, kind)
 
@@ -140,14 +188,27 @@ class _Builder:
         )
         self._link(key, origin, slot, _OUTPUT_ID, len(self.outputs) - 1, kind)
 
-    def _expose(self, kind: str, name: str) -> None:
+    def _only(self, kind: str) -> Json:
         (node,) = (node for node in self.kept.values() if node["type"] == kind)
+        return node
+
+    def _expose(self, kind: str, name: str, shown_as: str, shown: bool) -> None:
+        node = self._only(kind)
         place = next(index for index, slot in enumerate(node["inputs"]) if slot["name"] == name)
         self.last_link += 1
         node["inputs"][place]["link"] = self.last_link
-        slot = self._socket(name, node["inputs"][place]["type"], _widget_value(node, name))
+        value = _widget_value(node, name) if shown else None
+        slot = self._socket(shown_as, node["inputs"][place]["type"], value)
         self.inputs[slot]["linkIds"].append(self.last_link)
         self._link(self.last_link, _INPUT_ID, slot, node["id"], place, node["inputs"][place]["type"])
+
+    def _result(self, kind: str, name: str) -> None:
+        node = self._only(kind)
+        place = next(index for index, slot in enumerate(node["outputs"]) if slot["name"] == name)
+        self.last_link += 1
+        node["outputs"][place].setdefault("links", [])
+        node["outputs"][place]["links"] = [*(node["outputs"][place]["links"] or []), self.last_link]
+        self._leave(self.last_link, node["id"], place, node["outputs"][place]["type"])
 
     def _definition(self) -> Json:
         ends = {"links": len(self.inner), "nodes": len(self.kept)}
@@ -160,7 +221,7 @@ class _Builder:
             "outputNode": {"id": _OUTPUT_ID, "bounding": [2400, 100, 120, 40 + 20 * len(self.outputs)]},
             "inputs": [{k: v for k, v in slot.items() if k != "widget"} for slot in self.inputs],
             "outputs": self.outputs, "widgets": [], "nodes": list(self.kept.values()), "groups": [], "links": self.inner,
-            "extra": {}, "category": "X2Edit", "description": self.blueprint.description,
+            "extra": {}, "category": CATEGORY, "description": self.blueprint.description,
         }  # fmt: skip
 
     def _outer(self, slot: Json) -> Json:

@@ -1,0 +1,249 @@
+"""What the notes of the templates say, in English and in Chinese; the page shows the one of its language."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Note:
+    title: str
+    english: str
+    chinese_title: str
+    chinese: str
+
+
+_HF = "https://huggingface.co"
+_DEV = f"{_HF}/black-forest-labs/FLUX.1-dev"
+_FILL = f"{_HF}/black-forest-labs/FLUX.1-Fill-dev"
+_X2EDIT = f"{_HF}/OPPOer/X2Edit"
+_ICEDIT = f"{_HF}/sanaka87/ICEdit-MoE-LoRA"
+_TEXTS = f"{_HF}/comfyanonymous/flux_text_encoders"
+_VAE = f"{_HF}/Comfy-Org/Lumina_Image_2.0_Repackaged"
+
+TRY_X2EDIT = Note(
+    "Try it now · miniature, 128 px",
+    """## Press Run
+**X2Edit Compare** then shows the picture, its edit and the exact answer: drag the line, press T for the answer.
+
+- **X2Edit Demo Scene** draws the picture and says what to change. Another task or seed, another edit.
+- Everything comes with the pack: models of 8 million parameters for pictures of **128 px**. Removals, tones and styles mostly succeed; finer edits often fail.
+- A double click on the box shows how it is made.
+
+## For real pictures
+Open the template **Image Edit (X2Edit)**. Its note says which files go where.""",
+    "立即试用 · 微型模型，128 像素",
+    """## 点击“运行”
+**X2Edit 对比**会显示原图、编辑结果和标准答案：拖动分隔线，按 T 切换到标准答案。
+
+- **X2Edit 演示场景**画出图片并给出指令。换一个任务或种子，就是另一个编辑。
+- 一切都随节点包附带：800 万参数的模型，适用于 **128 像素**的图片。移除、色调和风格大多成功，更细的编辑常常失败。
+- 双击方框可以看到它的内部。
+
+## 编辑真实图片
+请打开模板 **Image Edit (X2Edit)**，说明里写了每个文件放在哪里。""",
+)
+
+TRY_ICEDIT = Note(
+    "Try it now · miniature, 128 px",
+    """## Press Run
+**X2Edit Compare** then shows the picture, its edit and the exact answer: drag the line, press T for the answer.
+
+- ICEdit puts the picture into the left half of a canvas and lets FLUX Fill paint the right half as a sentence says.
+- Everything comes with the pack: models of 8 million parameters for panels of **128 px**. On diptychs they do styles; most of the rest fails.
+- A double click on the box shows how it is made.
+
+## For real pictures
+Open the template **Image Edit (ICEdit)**. Its note says which files go where.""",
+    "立即试用 · 微型模型，128 像素",
+    """## 点击“运行”
+**X2Edit 对比**会显示原图、编辑结果和标准答案：拖动分隔线，按 T 切换到标准答案。
+
+- ICEdit 把图片放在画布的左半边，让 FLUX Fill 按一句话画出右半边。
+- 一切都随节点包附带：800 万参数的模型，适用于 **128 像素**的画面。在双联画上能做风格，其余大多失败。
+- 双击方框可以看到它的内部。
+
+## 编辑真实图片
+请打开模板 **Image Edit (ICEdit)**，说明里写了每个文件放在哪里。""",
+)
+
+_X2EDIT_FILES = f"""```
+models/
+├ diffusion_models/ flux1-dev.safetensors   23.8 GB
+├ text_encoders/    clip_l.safetensors       0.2 GB
+│                   t5xxl_fp16.safetensors   9.8 GB
+├ vae/              ae.safetensors           0.3 GB
+└ x2edit/X2Edit/    lora.safetensors         2.0 GB
+                    task_embeddings.bin      0.1 MB
+```
+- [FLUX.1 dev]({_DEV}) (accept its licence there; not for commercial use)
+- [CLIP-L and T5]({_TEXTS}) · [autoencoder]({_VAE})
+- [X2Edit]({_X2EDIT}): both files into one folder. A browser saves them to Downloads: move them."""
+_X2EDIT_FILES_ZH = f"""```
+models/
+├ diffusion_models/ flux1-dev.safetensors   23.8 GB
+├ text_encoders/    clip_l.safetensors       0.2 GB
+│                   t5xxl_fp16.safetensors   9.8 GB
+├ vae/              ae.safetensors           0.3 GB
+└ x2edit/X2Edit/    lora.safetensors         2.0 GB
+                    task_embeddings.bin      0.1 MB
+```
+- [FLUX.1 dev]({_DEV})（先在页面上接受许可；不可商用）
+- [CLIP-L 与 T5]({_TEXTS}) · [自编码器]({_VAE})
+- [X2Edit]({_X2EDIT})：两个文件放进同一文件夹。浏览器会存到“下载”，请移动过去。"""
+_LESS_MEMORY = """## Less memory
+Inside the box set weight_dtype of the model loader to fp8_e4m3fn: 11.9 GB instead of 23.8 GB of weights. A GGUF file of the base with ComfyUI-GGUF's loader works too. With little graphics memory start ComfyUI with --lowvram."""
+_LESS_MEMORY_ZH = """## 显存不够
+在方框里把模型加载器的 weight_dtype 设为 fp8_e4m3fn：权重从 23.8 GB 降到 11.9 GB。也可以用 ComfyUI-GGUF 的加载器加载 GGUF 文件。显存很小时用 --lowvram 启动 ComfyUI。"""
+
+X2EDIT = Note(
+    "Image Edit (X2Edit)",
+    f"""## Edit a picture by a sentence
+1. **Load Image**: any size; the result has the same.
+2. Say what to change, in English. The kind of edit is found by itself; if it reads wrong, choose it in task.
+3. Run. Drag the line in **X2Edit Compare**.
+
+## Files
+{_X2EDIT_FILES}
+
+{_LESS_MEMORY}""",
+    "图片编辑 (X2Edit)",
+    f"""## 用一句话编辑图片
+1. **加载图像**：任意尺寸，结果尺寸相同。
+2. 用英文说出想改什么（中文请用 Qwen2.5-VL 的模板）。编辑种类会自动判断；判断错了就在 task 里选择。
+3. 运行，在 **X2Edit 对比**里拖动分隔线。
+
+## 文件
+{_X2EDIT_FILES_ZH}
+
+{_LESS_MEMORY_ZH}""",
+)
+
+_ICEDIT_FILES = f"""```
+models/
+├ diffusion_models/ flux1-fill-dev.safetensors  23.8 GB
+├ text_encoders/    clip_l.safetensors           0.2 GB
+│                   t5xxl_fp16.safetensors       9.8 GB
+├ vae/              ae.safetensors               0.3 GB
+└ loras/            ICEdit-MoE.safetensors       0.4 GB
+```
+- [FLUX.1 Fill dev]({_FILL}) (accept its licence there; not for commercial use)
+- [CLIP-L and T5]({_TEXTS}) · [autoencoder]({_VAE})
+- [ICEdit with experts]({_ICEDIT}): pytorch_lora_weights.safetensors, saved under the name above (not for commercial use)"""
+_ICEDIT_FILES_ZH = f"""```
+models/
+├ diffusion_models/ flux1-fill-dev.safetensors  23.8 GB
+├ text_encoders/    clip_l.safetensors           0.2 GB
+│                   t5xxl_fp16.safetensors       9.8 GB
+├ vae/              ae.safetensors               0.3 GB
+└ loras/            ICEdit-MoE.safetensors       0.4 GB
+```
+- [FLUX.1 Fill dev]({_FILL})（先在页面上接受许可；不可商用）
+- [CLIP-L 与 T5]({_TEXTS}) · [自编码器]({_VAE})
+- [ICEdit 专家版]({_ICEDIT})：pytorch_lora_weights.safetensors，按上面的名字保存（不可商用）"""
+
+ICEDIT = Note(
+    "Image Edit (ICEdit)",
+    f"""## Edit a picture by a sentence
+1. **Load Image**: any size; the result has the same.
+2. Say what to change, as it goes on after "the same as on the left but": "the dress is blue".
+3. Run. Drag the line in **X2Edit Compare**.
+
+## Files
+{_ICEDIT_FILES}
+
+{_LESS_MEMORY}""",
+    "图片编辑 (ICEdit)",
+    f"""## 用一句话编辑图片
+1. **加载图像**：任意尺寸，结果尺寸相同。
+2. 用英文说出想改什么，接在 “the same as on the left but” 之后，例如 “the dress is blue”。
+3. 运行，在 **X2Edit 对比**里拖动分隔线。
+
+## 文件
+{_ICEDIT_FILES_ZH}
+
+{_LESS_MEMORY_ZH}""",
+)
+
+ONLY_X2EDIT = Note(
+    "Only here (X2Edit)",
+    f"""## Change only one place
+1. Right-click **Load Image** and open the mask editor: paint over what may change.
+2. Say what to change there.
+3. Run. Outside the paint the result is your picture, pixel for pixel. The line in **X2Edit Compare** shows it; M hides the tint.
+
+Without paint the whole edit is kept.
+
+## Files
+{_X2EDIT_FILES}""",
+    "只改这里 (X2Edit)",
+    f"""## 只改一处
+1. 右键点击**加载图像**，打开遮罩编辑器，涂出允许改动的地方。
+2. 说出那里想改什么。
+3. 运行。涂抹之外与原图逐像素相同。在 **X2Edit 对比**里拖动分隔线查看，按 M 隐藏着色。
+
+没有涂抹时保留整个编辑结果。
+
+## 文件
+{_X2EDIT_FILES_ZH}""",
+)
+
+ONLY_ICEDIT = Note(
+    "Only here (ICEdit)",
+    f"""## Change only one place
+1. Right-click **Load Image** and open the mask editor: paint over what may change.
+2. Say what to change there, as it goes on after "the same as on the left but".
+3. Run. The painted part comes from the edit, with a soft seam; the rest is your picture, pixel for pixel.
+
+Without paint the part that changed is found by itself.
+
+## Files
+{_ICEDIT_FILES}""",
+    "只改这里 (ICEdit)",
+    f"""## 只改一处
+1. 右键点击**加载图像**，打开遮罩编辑器，涂出允许改动的地方。
+2. 用英文说出那里想改什么，接在 “the same as on the left but” 之后。
+3. 运行。涂抹的部分来自编辑结果，边缘柔和；其余与原图逐像素相同。
+
+没有涂抹时会自动找出改动的部分。
+
+## 文件
+{_ICEDIT_FILES_ZH}""",
+)
+
+SENTENCES = Note(
+    "What you can say",
+    """- **remove** take the dog away · remove the cup on the left · erase the text on the sign
+- **add** add a red umbrella · put a cat on the sofa · give him sunglasses
+- **replace** replace the car with a bus · turn the apple into an orange · swap the chair for a bench
+- **color** make the dress blue · paint the wall green · turn the hair blonde
+- **material** make the table of marble · turn the jacket to leather · a wooden cup
+- **background** put them on a beach · change the background to a library · a snowy forest behind her
+- **style** make it a watercolor · as a pencil sketch · in the style of an anime
+- **tone** make it evening · a warm, golden light · turn it into a foggy morning
+- **action** let him wave · make the dog sit · she looks to the left
+- **portrait** make her smile · smooth the skin · older by twenty years
+- **text** write OPEN on the sign · replace SALE by SOLD · remove the title
+- **camera** zoom in on the face · move the camera to the left · seen from above
+- **reasoning** what if the ice melted · show it after rain · the candle burnt down
+- **low level** show its edges · a depth map · segment the people
+- **subject** this cup on a beach · the same dog in a car · this toy held by a child""",
+    "可以怎么说",
+    """- **移除** take the dog away · remove the cup on the left · erase the text on the sign
+- **添加** add a red umbrella · put a cat on the sofa · give him sunglasses
+- **替换** replace the car with a bus · turn the apple into an orange · swap the chair for a bench
+- **颜色** make the dress blue · paint the wall green · turn the hair blonde
+- **材质** make the table of marble · turn the jacket to leather · a wooden cup
+- **背景** put them on a beach · change the background to a library · a snowy forest behind her
+- **风格** make it a watercolor · as a pencil sketch · in the style of an anime
+- **色调** make it evening · a warm, golden light · turn it into a foggy morning
+- **动作** let him wave · make the dog sit · she looks to the left
+- **人像** make her smile · smooth the skin · older by twenty years
+- **文字** write OPEN on the sign · replace SALE by SOLD · remove the title
+- **相机** zoom in on the face · move the camera to the left · seen from above
+- **推理** what if the ice melted · show it after rain · the candle burnt down
+- **底层视觉** show its edges · a depth map · segment the people
+- **主体** this cup on a beach · the same dog in a car · this toy held by a child""",
+)
+
+ALL = (TRY_X2EDIT, TRY_ICEDIT, X2EDIT, ICEDIT, ONLY_X2EDIT, ONLY_ICEDIT, SENTENCES)
