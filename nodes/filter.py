@@ -93,7 +93,9 @@ def _outputs() -> list[io.Output]:
 
 def _result(filtered: Filtered, node_id: str | None) -> io.NodeOutput:
     selection = filtered.selection
-    show_on_node("\n".join(selection.report().splitlines()[: 3 + len(selection.notes)]), node_id)
+    show_on_node(
+        "\n".join(selection.report().splitlines()[: 3 + bool(selection.unjudged) + len(selection.notes)]), node_id
+    )
     noise = SeedNoise(selection.seed)
     return io.NodeOutput(filtered.latent, selection.seed, noise, filtered.sheet, selection.report())
 
