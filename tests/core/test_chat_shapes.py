@@ -108,6 +108,8 @@ SHAPES = {
     "error null": lambda text: {"error": None, **completion(text)},
     "byte order mark": lambda text: b"\xef\xbb\xbf" + json.dumps(completion(text)).encode(),
     "stream": streamed,
+    "stream with other line ends": lambda text: streamed(text).replace(b"\n", b"\r\n"),
+    "stream of one piece": lambda text: b"data: " + json.dumps(completion(f"{text}\u2028"), ensure_ascii=False).encode(),
     "end mark": lambda text: completion(f"{text}<|im_end|>"),
     "escapes": lambda text: completion(f"\x1b[0m{text}".replace("[0m", "")),
     **{
@@ -343,6 +345,12 @@ REFUSALS = {
     "page without title": (502, b"<html><body><h1>Bad Gateway</h1></body></html>", "server", "Bad Gateway"),
     "broken model": (500, {"error": "failed to load model: out of memory"}, "server", "out of memory"),
     "size": (413, b"", "too_large", "too large"),
+    "blind of llama.cpp": (500, {"error": {"message": "image input is not supported - hint: provide the mmproj"}}, "rejected",
+                           "sees no pictures"),
+    "blind of OpenRouter": (404, {"error": {"message": "No endpoints found that support image input", "code": 404}}, "rejected",
+                            "sees no pictures"),
+    "named like a field": (404, {"error": {"message": "The model 'Seed 1.6' does not exist"}}, "rejected", "was not found"),
+    "a proxy's": (200, {"error": {"message": "Forbidden", "code": "403"}}, "rights", "Forbidden"),
     "deep": (400, b'{"error":' * 3000, "rejected", "refused the request"),
 }  # fmt: skip
 
@@ -357,6 +365,12 @@ def test_refusals_are_told_apart_by_what_they_mean(server, chat, status, body, f
     assert "sk-ab" not in str(caught.value)
     assert len(server.requests) == (3 if fault == "server" else 1)
     check_nobody(chat, match)
+
+
+def test_a_quota_of_the_minute_is_waited_for(server, chat):
+    message = "You exceeded your current quota, please check your plan and billing details. Please retry in 0.4s."
+    server.script = [Reply({"error": {"code": 429, "message": message}}, 429), Reply(completion("at last"))]
+    assert chat.generate(HELLO) == "at last"
 
 
 @pytest.mark.parametrize("code", [429, 503])

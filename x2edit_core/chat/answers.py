@@ -53,6 +53,8 @@ def read_answer(reply: Any, url: str) -> Answer:
     content = message.get("content")
     if content is None and isinstance(choice.get("text"), str):
         content = choice["text"]
+    if isinstance(content, int | float) and not isinstance(content, bool):
+        content = str(content)
     said = content if isinstance(content, str) else _joined(content, thoughts=False)
     thoughts = next((text for name in THOUGHT_FIELDS if (text := _text_of(message.get(name)))), "")
     thoughts = thoughts or _joined(content, thoughts=True)

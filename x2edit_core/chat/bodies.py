@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from typing import Any
 
@@ -43,7 +44,7 @@ def parsed(body: bytes) -> Any:
 def _events(text: str) -> list[dict[str, Any]]:
     """The objects of a stream's `data:` lines; empty where it is no stream or one that broke off."""
     found: list[dict[str, Any]] = []
-    for line in text.splitlines():
+    for line in re.split(r"\r\n|\n|\r", text):  # and at no other sign: JSON may hold U+2028 as it is
         name, _, value = line.partition(":")
         if name != "data" or value.strip() in ("", "[DONE]"):
             if line.strip() and name not in ("data", "event", "id", "retry", ""):

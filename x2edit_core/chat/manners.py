@@ -71,6 +71,8 @@ class Manners:
         if refusal.kind == "pictures" and pictures > 1 and not self.one_picture:
             self.one_picture = True
             return True
+        if refusal.kind != "parameter":
+            return False
         words = refusal.words
         if "max_tokens" in sent and names(words, "max_completion_tokens"):
             self._tokens = "max_completion_tokens"

@@ -17,6 +17,7 @@ Kind = Literal[
     "rate",
     "loading",
     "pictures",  # more pictures at once than it takes
+    "blind",  # no pictures at all
     "room",  # no answer within the tokens it was given
     "parameter",  # a field that it does not know or allow
     "size",
@@ -101,6 +102,11 @@ _PICTURES = re.compile(
     r"|(at most|only|maximum( of)?|up to|limit\w*|too many|multiple|more than \w+|number of) (\w+ )?(image|picture)"
     r"|limit[-_]mm[-_]per[-_]prompt"
 )
+_BLIND = re.compile(
+    r"(image|vision|multi-?modal)( \w+)? (is |are )?not supported|(not|n't|that) support (image|vision|multi-?modal|picture)"
+    r"|not a (vision|multi-?modal)|mmproj"
+)
+_LATER = re.compile(r"retry in \d|try again in \d|retrydelay")
 _ROOM = re.compile(
     r"(max_tokens|max_completion_tokens|output limit)\W+(\w+\W+){0,6}(was )?reached|could not finish the message"
 )
@@ -148,7 +154,7 @@ def _kind(status: int, words: str) -> Kind:
     """Words first, as they say what is meant; the status where they say nothing."""
     if status == 401:
         return "key"
-    if status != 413 and _QUOTA.search(words):
+    if status != 413 and _QUOTA.search(words) and not _LATER.search(words):
         return "quota"
     if _KEY.search(words) and status < 500:
         return "key"
@@ -160,7 +166,9 @@ def _kind(status: int, words: str) -> Kind:
         return "room"
     if _PICTURES.search(words):
         return "pictures"
-    if any(names(words, field) for field in PARAMETERS):
+    if _BLIND.search(words):
+        return "blind"
+    if (status != 404 or names(words, "logprobs")) and any(names(words, field) for field in PARAMETERS):
         return "parameter"
     if _SIZE.search(words):
         return "size"
@@ -222,6 +230,7 @@ _FAULTS: dict[Kind, tuple[Fault, str]] = {
 _REJECTIONS: dict[Kind, str] = {
     "missing": "was not found{reason}. Check the base URL and the name of the model",
     "pictures": "takes fewer pictures at once{reason}",
+    "blind": "says that this model sees no pictures{reason}. Choose a vision model, such as Qwen3-VL",
     "room": "found no end within the tokens of its answer{reason}",
     "parameter": "does not take a field of the request{reason}",
     "request": "refused the request{reason}",
