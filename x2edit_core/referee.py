@@ -172,8 +172,9 @@ class Referee:
     def _record(
         self, round: int, players: Sequence[Candidate], winner: Candidate, reason: str, fault: str, tie: bool = False
     ) -> None:
+        reason, fault = printable(reason), printable(fault)  # a judge's words go to nodes, files and terminals
         if fault:
-            log.warning("The judge failed, candidate %d stays: %s", winner.number, printable(fault))
+            log.warning("The judge failed, candidate %d stays: %s", winner.number, fault)
         numbers = tuple(item.number for item in players)
         self.matches.append(Match(round, numbers, winner.number, reason, fault, tie))
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, Protocol
 
-from .chat.protocol import printable
 from .errors import X2EditError
 from .referee import Candidate, Match, Panel, Referee, Run, champion_of, play_round
 
@@ -189,7 +188,7 @@ class _Filter:
         self._explain(referee)
         selection = Selection(self.plan, self.candidates, referee.matches, winner, run, early, total, self.notes)
         if selection.unjudged:
-            log.warning("Early filter: %s", printable(selection.unjudged))
+            log.warning("Early filter: %s", selection.unjudged)
         return selection
 
     def _one_look(self, referee: Referee) -> Candidate:

@@ -336,6 +336,9 @@ def test_a_reply_is_read_after_the_thought_and_without_decoration(reply):
         "The task is remove subject",
         "The correct answer is: Remove_Subject",
         '{"task": "remove subject"}',
+        '```json\n{"task": "remove subject", "confidence": 0.9}\n```',
+        "Answer: The task is remove subject",
+        "remove subject\n\nThe dog should go.",
         "任务：删除主体",
         "【删除主体】（remove subject）",
         "<|begin_of_box|>remove subject<|end_of_box|>",
@@ -353,7 +356,10 @@ def test_a_label_in_the_prompts_own_form_is_the_label(reply):
     "reply",
     [
         "", "tone or camera", "tone (camera)", "tone, camera", "I cannot help with that.", "<think>tone", "tone</think>maybe",
-        "It is not tone", "subject removal of the text", "background noise", "Sorry, other people are in the picture",
+        "It is not tone", "subject removal of the text",
+        "Reasoning: the user wants the dog gone", "**Action:** take the dog away", "Subject: dog\nTask: unclear",
+        "Reasoning: it goes.\nAnswer: remove subject", '{"task": "tone"} or {"task": "camera"}', '{"task": 1}',
+        "background noise", "Sorry, other people are in the picture",
     ],
 )  # fmt: skip
 def test_after_any_other_reply_the_rules_decide_and_the_raw_text_is_in_the_report(reply):
@@ -361,6 +367,13 @@ def test_after_any_other_reply_the_rules_decide_and_the_raw_text_is_in_the_repor
     assert found.task is Task.REMOVE
     assert "the rules decided" in (found.warning or "")
     assert found.report.startswith("rules") and reply in found.report
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_every_line_of_the_prompts_list_is_its_task(task):
+    (line,) = (line for line in question("x").splitlines() if line.startswith(f"- {task.english} ("))
+    found = classify("do the thing", ScriptedChat(reply=line))
+    assert (found.task, found.warning) == (task, None)
 
 
 def test_an_unreadable_reply_is_asked_for_once_more():

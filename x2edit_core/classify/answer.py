@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..chat import Message
+from ..chat.json_replies import objects_with
 from ..chat.likelihoods import are_sayable
 from ..chat.protocol import printable
 from ..chat.thinking import strip_thinking
@@ -134,21 +135,36 @@ _EDGES = re.compile(r"^[\W_]+|[\W_]+$")
 _PARTS = re.compile(r"[()\[\]{}:;,/|\n=\u3001\u3010\u3011]|\s[-–—]+\s")
 
 
+_HEADINGS = (Task.REASONING, Task.ACTION, Task.SUBJECT, Task.TEXT, Task.OTHER)
+"""Names that also stand before something else, "Reasoning: the user wants …", so that words behind them prove nothing."""
+
+
 def task_in(reply: str) -> Task | None:
     """The task that a reply names: alone, or in the forms of the prompt's own list and of short answers around it.
 
     "remove subject (删除主体)", "**Task:** tone", "1. tone: the light changes", `{"task": "tone"}`. The first part must be
     a whole name; a second name of another task makes it no answer, as does a name inside a sentence.
     """
-    text = unicodedata.normalize("NFKC", strip_thinking(reply))
-    text = re.sub(r"[*`\"'“”‘’「」]", "", text)
-    text = re.sub(r"^[\W_]*(?:\d+[.):]\s*)?", "", text)
-    text = re.sub(r"^[\W_]+", "", _OPENING.sub("", text, count=1)) if _OPENING.match(text) else text
-    parts = [part for part in (_EDGES.sub("", part) for part in _PARTS.split(text)) if part]
-    named = [_named(part) for part in parts]
-    if not named or named[0] is None or len({task for task in named if task is not None}) > 1:
+    text = strip_thinking(reply)
+    objects = [found.content["task"] for found in objects_with(text, "task") if not found.repaired]
+    if objects:
+        named = {_named(value) if isinstance(value, str) else None for value in objects}
+        return named.pop() if len(named) == 1 else None
+    parts = [part for part in (_EDGES.sub("", part) for part in _PARTS.split(_without_opening(text))) if part]
+    found = [_named(part) for part in parts]
+    if not found or found[0] is None or len({task for task in found if task is not None}) > 1:
         return None
-    return named[0]
+    confirmed = len(found) == 1 or found[1] is not None
+    return found[0] if confirmed or found[0] not in _HEADINGS else None
+
+
+def _without_opening(text: str) -> str:
+    """What stands behind "1.", "Answer:", "The task is" and decoration."""
+    text = re.sub(r"[*`\"'“”‘’「」]", "", unicodedata.normalize("NFKC", text))
+    text = re.sub(r"^[\W_]*(?:\d+[.):]\s*)?", "", text)
+    while opening := _OPENING.match(text):
+        text = re.sub(r"^[\W_]+", "", text[opening.end() :])
+    return text
 
 
 def _named(name: str) -> Task | None:
