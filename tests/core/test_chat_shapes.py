@@ -185,6 +185,17 @@ def test_what_is_no_answer_is_none_and_says_why(server, chat, body, match):
     check_nobody(chat, match)
 
 
+@pytest.mark.parametrize("piece", ["1.", "<think></think>", '{"score": [', "\n2", "Task: "])
+def test_an_endless_reply_is_read_from_its_end(server, piece):
+    """Megabytes of what each reader looks for: an answer must come, whatever it is."""
+    server.script = [Reply(completion(piece * (2_000_000 // len(piece))))]
+    chat = EndpointChat(server.address, "tiny", vision=True, limits=Limits(timeout_s=60.0, attempts=1))
+    assert len(chat.generate(HELLO) if piece[0] != "<" else "") <= 100_000
+    assert judged(chat).choice in ("A", "B", "tie")
+    assert ScoreJudge(chat).compare(*PICTURES, "x").fault
+    assert classify("remove the dog", chat).task is Task.REMOVE
+
+
 # likelihoods
 
 

@@ -11,6 +11,8 @@ from .thinking import strip_thinking
 
 THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking", "thoughts")
 THOUGHT_PARTS = ("thinking", "reasoning", "thought")
+READ_CHARS = 100_000
+"""Of a reply's end: more than all the room for thoughts holds, and little enough for whatever reads on."""
 CUT = ("length", "max_tokens", "MAX_TOKENS")
 
 
@@ -60,7 +62,7 @@ def read_answer(reply: Any, url: str) -> Answer:
     thoughts = thoughts or _joined(content, thoughts=True)
     finish = choice.get("finish_reason")
     finish = finish if isinstance(finish, str) else ""
-    text = printable(strip_thinking(said))
+    text = printable(strip_thinking(said[-READ_CHARS:]))
     if not text and not said.strip() and finish not in CUT:
         text = printable(_conclusion(thoughts))
     refusal = message.get("refusal")
@@ -102,6 +104,6 @@ def _conclusion(thoughts: str) -> str:
     Of real thoughts that is the last line, or the last paragraph where it holds JSON; their first line would be taken for
     an answer ("1. Look at the edits").
     """
-    text = strip_thinking(thoughts)
+    text = strip_thinking(thoughts[-READ_CHARS:])
     last = text.rpartition("\n\n")[2].strip()
     return text if "{" in text and text.startswith("{") else last if "{" in last else last.rpartition("\n")[2].strip()
