@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..x2edit_core.comfy_bridge.filter import (
@@ -94,10 +94,12 @@ def _outputs() -> list[io.Output]:
 
 def _result(filtered: Filtered, node_id: str | None) -> io.NodeOutput:
     selection = filtered.selection
-    shown = "\n".join(selection.report().splitlines()[: 3 + len(selection.notes)])
+    warned = bool(selection.unjudged)
+    shown = "\n".join(selection.report().splitlines()[: 3 + warned + len(selection.notes)])
     show_on_node(with_notices(shown), node_id)
     noise = SeedNoise(selection.seed)
-    return io.NodeOutput(filtered.latent, selection.seed, noise, filtered.sheet, selection.report())
+    lasting = ui.PreviewText(shown) if warned else None
+    return io.NodeOutput(filtered.latent, selection.seed, noise, filtered.sheet, selection.report(), ui=lasting)
 
 
 class X2EditEarlyFilter(io.ComfyNode):

@@ -7,21 +7,26 @@ Scores follow VIEScore: SC for following the instruction and leaving the rest al
 
 from __future__ import annotations
 
-import json
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from .chat import Chat, ChatError, Message
 from .chat.endpoint import EndpointChat
+from .chat.json_replies import FoundObject, objects_with
+from .chat.likelihoods import are_sayable
+from .chat.protocol import printable
 from .errors import X2EditError
 
 Choice = Literal["A", "B", "tie"]
 
 ANSWERS = ("1", "2")
 REPLY_TOKENS = 160
+THOUGHT_TOKENS = 2048
+"""For a second reply where nothing was left of the first, as of a thought that was cut off."""
 SCALE = 10.0
 """VIEScore rates from 0 to 10."""
 PASSING = 5.0
@@ -123,7 +128,7 @@ class ChatJudge:
         """1 or 2, and why; raises `ChatError` when there is no answer to be had."""
         question = Message("user", pair_prompt(instruction, self.criteria), (first, second, source))
         scores = self.chat.score([question], ANSWERS)
-        if scores is not None and all(map(math.isfinite, scores)) and scores[0] != scores[1]:
+        if scores is not None and all(map(math.isfinite, scores)) and scores[0] != scores[1] and are_sayable(scores):
             share = 1 / (1 + math.exp(-abs(scores[0] - scores[1])))
             return (1 if scores[0] > scores[1] else 2), f"with a probability of {share:.0%}"
         return _with_retry(self.chat, [question], parse_answer, ASK_AGAIN)
@@ -135,16 +140,25 @@ def pair_prompt(instruction: str, criteria: str = "") -> str:
 
 
 _LEADING = re.compile(r"[\W_]*(?:answer(?: is)?\b[\W_]*)?([12])(?![\w/]|[.,]\d)", re.IGNORECASE)
-_EITHER = re.compile(r"\s*(?:or|and|vs\.?|&|,)\s*[12]\b", re.IGNORECASE)
+_EITHER = re.compile(r"(?:\s*(?:or|and|vs\.?|&|,)\s*|\s+)[12]\b", re.IGNORECASE)
+_LISTED = re.compile(
+    r"[\W_]*[.:)][\s\S]*?(?:^|[\n;,.|/])[\W_]*(?:(?:edit|picture|image)\s*)?2[\W_]*?[.:)](?!\d)", re.IGNORECASE
+)
 
 
 def parse_answer(reply: str) -> tuple[int, str] | None:
     """The 1 or 2 that `reply` opens with, and the words behind it; None for anything else.
 
-    Digits further on are not read: "edit 1 is worse" would turn the answer around.
+    Digits further on are not read: "edit 1 is worse" would turn the answer around. A list of both edits is no answer,
+    though it opens with 1.
     """
+    reply = unicodedata.normalize("NFKC", reply)
     found = _LEADING.match(reply)
-    if found is None or _EITHER.match(reply, found.end()):
+    if (
+        found is None
+        or _EITHER.match(reply, found.end())
+        or (found.group(1) == "1" and _LISTED.match(reply, found.end()))
+    ):
         return None
     return int(found.group(1)), reply[found.end() :].lstrip(" \n\t.:,;*)–—-").rstrip()
 
@@ -261,25 +275,57 @@ class ScoreJudge:
 
 
 def parse_marks(reply: str) -> tuple[tuple[float, float], str] | None:
-    """Two marks from 0 to 10 and the reason out of a reply that holds one JSON object; None for anything else."""
-    start, end = reply.find("{"), reply.rfind("}")
-    try:
-        found = json.loads(reply[start : end + 1])
-        marks = [float(mark) for mark in found["score"]]
-        reason = str(found.get("reason", found.get("reasoning", "")))
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+    """Two marks from 0 to 10 and the reason out of a reply's JSON; None for anything else, and for two that differ.
+
+    A repaired object counts only as far as both marks stand in the reply, whole and closed off: what was cut off is missing.
+    """
+    objects = objects_with(reply, "score")
+    marks = [_marks_of(found) for found in objects]
+    if not objects or None in marks or len(set(marks)) > 1:
         return None
-    if len(marks) != 2 or not all(0 <= mark <= SCALE for mark in marks):
+    content = objects[-1].content
+    reason = content.get("reason", content.get("reasoning", ""))
+    first, second = cast(tuple[float, float], marks[-1])
+    return (first, second), reason if isinstance(reason, str) else str(reason)
+
+
+_MARK = re.compile(r"\d+(?:\.\d*)?")
+
+
+def _marks_of(found: FoundObject) -> tuple[float, float] | None:
+    listed = found.content["score"]
+    if not isinstance(listed, list) or len(listed) != 2:
         return None
-    return (marks[0], marks[1]), reason
+    marks = [_mark(value) for value in listed]
+    if None in marks or (found.repaired and marks != _written_marks(found.text)):
+        return None
+    return cast(tuple[float, float], tuple(marks))
+
+
+def _mark(value: Any) -> float | None:
+    """A number from 0 to 10, or one in quotes."""
+    if isinstance(value, str):
+        value = float(value) if _MARK.fullmatch(value.strip()) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= SCALE:
+        return None
+    return float(value)
+
+
+def _written_marks(text: str) -> list[float]:
+    """The numbers of the closed list behind "score"; empty where the list has another form."""
+    listed = re.search(r"score\W*?[\[(]([^\])}]*)[\])}]", text, re.IGNORECASE)
+    if listed is None or listed.group(1).count(",") > 1 or "-" in listed.group(1):
+        return []
+    return [float(number) for number in _MARK.findall(listed.group(1))]
 
 
 def _with_retry(chat: Chat, messages: list[Message], parse: Callable[[str], Any], again: str) -> Any:
     """What `parse` reads in the reply, after one repetition of the question if need be; else raises `ChatError`."""
-    reply = chat.generate(messages, REPLY_TOKENS)
+    reply = printable(chat.generate(messages, REPLY_TOKENS))
     found = parse(reply)
     if found is None:
-        reply = chat.generate([*messages, Message("assistant", reply or "…"), Message("user", again)], REPLY_TOKENS)
+        room = REPLY_TOKENS if reply else THOUGHT_TOKENS
+        reply = printable(chat.generate([*messages, Message("assistant", reply or "…"), Message("user", again)], room))
         found = parse(reply)
     if found is None:
         shown = " ".join(reply.split())[:120]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import queue
+import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, cast
 
+from .chat.protocol import printable
 from .judge import Pick, Verdict
 
 log = logging.getLogger(__name__)
@@ -61,6 +64,8 @@ class Match:
     winner: int
     reason: str
     fault: str = ""
+    tie: bool = False
+    """Whether the judge answered, and found neither better."""
 
 
 @dataclass(eq=False)
@@ -71,12 +76,47 @@ class Game:
     verdict: Future[Verdict]
 
 
+class _Background:
+    """A few threads that end with the process: a pool of the standard library's keeps a quitting one until the last answer."""
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{name}-{index}", daemon=True) for index in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, call: Callable[[], Any]) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._calls.put((future, call))
+        return future
+
+    def close(self) -> None:
+        """Nothing further is begun; what runs is not waited for."""
+        self._closed = True
+        for _ in self._threads:
+            self._calls.put((Future(), lambda: None))
+
+    def _work(self) -> None:
+        while not self._closed:
+            future, call = self._calls.get()
+            if self._closed or not future.set_running_or_notify_cancel():
+                future.cancel()
+                continue
+            try:
+                future.set_result(call())
+            except BaseException as error:
+                future.set_exception(error)
+
+
 class Referee:
     """Puts questions to the panel, in the background if it is remote, and keeps the record."""
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
-        self._pool = ThreadPoolExecutor(QUESTIONS_AT_ONCE, "x2edit-judge") if panel.remote else None
+        self._pool = _Background(QUESTIONS_AT_ONCE, "x2edit-judge") if panel.remote else None
         self.matches: list[Match] = []
         self.losers: list[Candidate] = []
 
@@ -85,7 +125,7 @@ class Referee:
 
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.close()
 
     @property
     def chooses(self) -> bool:
@@ -93,7 +133,7 @@ class Referee:
 
     def ask(self, first: Candidate, second: Candidate, round: int) -> Game:
         if self._pool is not None:
-            return Game(first, second, round, self._pool.submit(self._compare, first.picture, second.picture))
+            return Game(first, second, round, self._pool.submit(lambda: self._compare(first.picture, second.picture)))
         verdict: Future[Verdict] = Future()
         verdict.set_result(self._compare(first.picture, second.picture))
         return Game(first, second, round, verdict)
@@ -103,7 +143,8 @@ class Referee:
         verdict = game.verdict.result()
         winner, loser = (game.second, game.first) if verdict.choice == "B" else (game.first, game.second)
         reason = verdict.reason if verdict.choice != "tie" else f"a tie, {verdict.reason}".rstrip(", ")
-        self._record(game.round, (game.first, game.second), winner, reason, verdict.fault)
+        tie = verdict.choice == "tie" and not verdict.fault
+        self._record(game.round, (game.first, game.second), winner, reason, verdict.fault, tie)
         self.losers.append(loser)
         return winner
 
@@ -128,11 +169,14 @@ class Referee:
         except Exception as error:
             return otherwise(f"{type(error).__name__}: {error}")
 
-    def _record(self, round: int, players: Sequence[Candidate], winner: Candidate, reason: str, fault: str) -> None:
+    def _record(
+        self, round: int, players: Sequence[Candidate], winner: Candidate, reason: str, fault: str, tie: bool = False
+    ) -> None:
+        reason, fault = printable(reason), printable(fault)  # a judge's words go to nodes, files and terminals
         if fault:
             log.warning("The judge failed, candidate %d stays: %s", winner.number, fault)
         numbers = tuple(item.number for item in players)
-        self.matches.append(Match(round, numbers, winner.number, reason, fault))
+        self.matches.append(Match(round, numbers, winner.number, reason, fault, tie))
 
 
 def champion_of(arrivals: Iterable[Candidate], referee: Referee) -> Candidate:

@@ -187,10 +187,11 @@ MARKS = ("overall", "sc", "pq", "binarised")
 def report(edit: Edit, metric: str = "auto", encoder: Encoder | None = None, judge: ScoreJudge | None = None) -> Report:
     """Everything that can be measured, and `metric` in particular; `auto` is the most telling one.
 
-    A vision model that does not answer raises `ChatError` if the metric is its own or `auto`, and is noted otherwise.
+    A vision model that does not answer raises `ChatError` if the metric is its own or `auto`; otherwise that stands first.
     """
     scores = measured(edit) | (encoded(edit, encoder) if encoder else {})
     notes: list[str] = []
+    warnings: list[str] = []
     if judge is not None:
         try:
             marks, notes = judged(edit, judge)
@@ -198,10 +199,10 @@ def report(edit: Edit, metric: str = "auto", encoder: Encoder | None = None, jud
         except ChatError as error:
             if metric in ("auto", *MARKS):
                 raise
-            notes = [f"no marks: {error}"]
+            warnings = [f"WARNING: no marks: {error}"]
     name = chosen(scores, metric)
     value = float(scores[name].nanmean())
-    return Report(value, "\n".join([f"{name} {_number(value)}", *_lines(scores), *filter(None, notes)]))
+    return Report(value, "\n".join([*warnings, f"{name} {_number(value)}", *_lines(scores), *filter(None, notes)]))
 
 
 def _lines(scores: Scores) -> list[str]:

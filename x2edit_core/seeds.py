@@ -6,6 +6,7 @@ arguments, so nothing here knows the host. One evaluation is one call of the mod
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -13,6 +14,8 @@ from typing import Any, Literal, Protocol
 
 from .errors import X2EditError
 from .referee import Candidate, Match, Panel, Referee, Run, champion_of, play_round
+
+log = logging.getLogger(__name__)
 
 Mode = Literal["paper", "continue", "halving"]
 Order = Literal["champion", "tournament", "halving"]
@@ -118,6 +121,16 @@ class Selection:
     def faults(self) -> list[Match]:
         return [match for match in self.matches if match.fault]
 
+    @property
+    def unjudged(self) -> str:
+        """That the judge never worked, and what was kept; empty where one comparison has a verdict, or none was needed."""
+        if not self.matches or len(self.faults) < len(self.matches):
+            return ""
+        kept = "the first seed was kept"
+        if self.winner.number > 1:
+            kept = f"seed {self.seed} was kept, the first that is a picture"
+        return f"no verdict in any comparison; {kept}. The judge's last error: {self.faults[-1].fault}"
+
     def report(self) -> str:
         """All of it in words."""
         plan = self.plan
@@ -127,6 +140,7 @@ class Selection:
         order = "" if plan.mode == "halving" else f", {plan.order}"
         final = self.evaluations - self.early_evaluations
         lines = [
+            *([f"WARNING: {self.unjudged}"] if self.unjudged else []),
             f"Winner: seed {self.seed}, candidate {self.winner.number} of {plan.seeds}",
             f"Mode: {plan.mode}{order}, judged after {when} of {plan.steps}",
             f"Evaluations: {self.evaluations} = {self.early_evaluations} before the choice + {final} after it",
@@ -172,7 +186,10 @@ class _Filter:
         winner, run = self._finish([winner, *reversed(referee.losers)], extra)
         total = sum(run.evaluations for run in [*extra, *(item.run for item in self.candidates)])
         self._explain(referee)
-        return Selection(self.plan, self.candidates, referee.matches, winner, run, early, total, self.notes)
+        selection = Selection(self.plan, self.candidates, referee.matches, winner, run, early, total, self.notes)
+        if selection.unjudged:
+            log.warning("Early filter: %s", selection.unjudged)
+        return selection
 
     def _one_look(self, referee: Referee) -> Candidate:
         """All candidates at the same early step, judged in the order that was asked for."""
@@ -250,6 +267,10 @@ class _Filter:
         if self.denoiser.obstacle and self.plan.mode != "paper":
             self.notes.append(f"the winner was run again from its seed, as {self.denoiser.obstacle}.")
         faults = sum(bool(match.fault) for match in referee.matches)
+        if referee.matches and all(match.tie for match in referee.matches):
+            self.notes.append(
+                "every comparison was a tie, so the judge chose nothing; the earlier candidate stayed each time."
+            )
         if faults:
             self.notes.append(
                 f"the judge failed in {faults} of {len(referee.matches)} comparisons; the earlier candidate stayed each time."

@@ -15,7 +15,8 @@ from PIL import Image
 from x2edit_core.chat import Message, chatml
 from x2edit_core.chat.images import to_data_url, to_pil, to_tensor
 from x2edit_core.chat.packing import PackedAnswers, answer_ids
-from x2edit_core.chat.protocol import plain_text, strip_thinking
+from x2edit_core.chat.protocol import plain_text
+from x2edit_core.chat.thinking import strip_thinking
 from x2edit_core.errors import X2EditError
 
 ROOT = Path(__file__).parents[2]

@@ -212,7 +212,7 @@ def test_passing_faults_are_tried_again(server, chat, passing):
         (Reply({"choices": []}), "bad_reply", 1),
         (Reply({"choices": [{"message": None}]}), "bad_reply", 1),
         (Reply(completion(None)), "bad_reply", 1),
-        (Reply(completion("", finish_reason="length")), "bad_reply", 1),
+        (Reply(completion("", finish_reason="length")), "bad_reply", 3),
         (Reply(completion({"text": "x"})), "bad_reply", 1),
     ],
     ids=lambda value: getattr(value, "status", None) or str(value),

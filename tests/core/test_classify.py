@@ -325,13 +325,72 @@ def test_a_reply_is_read_after_the_thought_and_without_decoration(reply):
 
 
 @pytest.mark.parametrize(
-    "reply", ["", "tone or camera", "The task is tone", "I cannot help with that.", "<think>tone", "tone</think>maybe"]
+    "reply",
+    [
+        "remove subject (删除主体)",
+        "删除主体 (remove subject)",
+        "- remove subject (删除主体): take a person, animal or object away",
+        "1. remove subject",
+        "Task: remove subject",
+        "**Answer:** `remove subject`.",
+        "The task is remove subject",
+        "The correct answer is: Remove_Subject",
+        '{"task": "remove subject"}',
+        '```json\n{"task": "remove subject", "confidence": 0.9}\n```',
+        "Answer: The task is remove subject",
+        "remove subject\n\nThe dog should go.",
+        "任务：删除主体",
+        "【删除主体】（remove subject）",
+        "<|begin_of_box|>remove subject<|end_of_box|>",
+        "\\boxed{remove subject}",
+        "ｒｅｍｏｖｅ　ｓｕｂｊｅｃｔ",
+        "remove subject<|im_end|>",
+    ],
 )
-def test_any_other_reply_is_other_with_the_raw_text_in_the_report(reply):
+def test_a_label_in_the_prompts_own_form_is_the_label(reply):
+    found = classify("do the thing", ScriptedChat(reply=reply))
+    assert (found.task, found.warning) == (Task.REMOVE, None)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "", "tone or camera", "tone (camera)", "tone, camera", "I cannot help with that.", "<think>tone", "tone</think>maybe",
+        "It is not tone", "subject removal of the text",
+        "Reasoning: the user wants the dog gone", "**Action:** take the dog away", "Subject: dog\nTask: unclear",
+        "Reasoning: it goes.\nAnswer: remove subject", '{"task": "tone"} or {"task": "camera"}', '{"task": 1}',
+        "background noise", "Sorry, other people are in the picture",
+    ],
+)  # fmt: skip
+def test_after_any_other_reply_the_rules_decide_and_the_raw_text_is_in_the_report(reply):
     found = classify("remove the dog", ScriptedChat(reply=reply))
-    assert found.task is Task.OTHER
-    assert found.warning
-    assert reply in found.report
+    assert found.task is Task.REMOVE
+    assert "the rules decided" in (found.warning or "")
+    assert found.report.startswith("rules") and reply in found.report
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_every_line_of_the_prompts_list_is_its_task(task):
+    (line,) = (line for line in question("x").splitlines() if line.startswith(f"- {task.english} ("))
+    found = classify("do the thing", ScriptedChat(reply=line))
+    assert (found.task, found.warning) == (task, None)
+
+
+def test_an_unreadable_reply_is_asked_for_once_more():
+    class Second(ScriptedChat):
+        def generate(self, messages, max_tokens=256):
+            self.messages = list(messages)
+            return "Let me think about it." if len(messages) == 1 else "tone"
+
+    chat = Second()
+    found = classify("do the thing", chat)
+    assert (found.task, found.warning) == (Task.TONE, None)
+    assert [message.role for message in chat.messages] == ["user", "assistant", "user"]
+
+
+def test_names_that_the_model_would_hardly_say_are_asked_for_in_words():
+    hardly = [score - 10.0 for score in scores_for(Task.CAMERA, 0.9)]
+    assert classify("do the thing", ScriptedChat(scores=hardly, reply="tone")).task is Task.TONE
 
 
 def test_a_lost_backend_falls_back_to_the_rules_visibly():

@@ -125,7 +125,7 @@ def test_log_probabilities_are_taken_where_offered():
     assert len(chat.asked) == 2 and not chat.replies
 
 
-@pytest.mark.parametrize("scores", [[-1.0, -1.0], [math.nan, -1.0], [-math.inf, -math.inf]])
+@pytest.mark.parametrize("scores", [[-1.0, -1.0], [math.nan, -1.0], [-math.inf, -math.inf], [-16.5, -17.25]])
 def test_useless_log_probabilities_lead_to_words(scores):
     assert compare(ChatJudge(Scripted("2: sharper", scores=[scores]), debias=False)) == Verdict("B", "sharper")
 
@@ -136,6 +136,14 @@ def test_an_unclear_answer_is_asked_for_once_more():
     roles = [message.role for message in chat.asked[1]]
     assert roles == ["user", "assistant", "user"]
     assert chat.asked[1][1].text == "Both have merits."
+
+
+def test_a_reply_of_which_nothing_was_left_gets_room_for_thoughts():
+    class Thinking(Scripted):
+        def generate(self, messages, max_tokens=256):
+            return "" if max_tokens < 2000 else "2. The dog is gone."
+
+    assert compare(ChatJudge(Thinking(), debias=False)) == Verdict("B", "The dog is gone.")
 
 
 def test_no_usable_answer_is_a_fault_and_no_choice():

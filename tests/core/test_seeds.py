@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -174,6 +177,47 @@ def test_one_failure_costs_one_comparison_only():
     result, _ = play(Plan(0, 4, 2, 7, "continue"), shy)
     assert result.seed == 3
     assert [bool(match.fault) for match in result.matches] == [True, False, False]
+
+
+def test_a_judge_that_never_worked_is_the_first_thing_said(caplog):
+    def silent(a, b):
+        return Verdict("tie", fault="quota \x1b[2Jused up")
+
+    result, _ = play(Plan(0, 4, 2, 7, "continue"), silent)
+    assert result.report().startswith("WARNING: no verdict in any comparison; the first seed was kept.")
+    assert "no verdict in any comparison; the first seed was kept" in caplog.text
+    assert "used up" in caplog.text and "\x1b" not in caplog.text
+    once, _ = play(Plan(0, 4, 2, 7, "continue"), lambda a, b: silent(a, b) if b == 1 else higher(a, b))
+    assert "WARNING" not in once.report()
+    alone, _ = play(Plan(0, 1, 2, 7, "continue"), silent)
+    assert "WARNING" not in alone.report()
+
+
+def test_a_judge_that_found_only_ties_is_told_as_such():
+    result, _ = play(Plan(0, 5, 2, 7, "continue"), lambda a, b: Verdict("tie", "both orders disagree"))
+    assert "Note: every comparison was a tie" in result.report()
+    mixed, _ = play(Plan(0, 5, 2, 7, "continue"), lambda a, b: Verdict("tie") if b == 1 else higher(a, b))
+    assert "every comparison" not in mixed.report()
+
+
+def test_a_remote_judge_does_not_hold_a_quitting_process():
+    """The process ends while a question is still unanswered; its time-out here is that of a machine, not of the judge."""
+    program = (
+        "import threading\n"
+        "from x2edit_core.judge import Verdict\n"
+        "from x2edit_core.referee import Candidate, Panel, Referee, Run\n"
+        "asked = threading.Event()\n"
+        "panel = Panel(lambda a, b: (asked.set(), threading.Event().wait(3600)) and Verdict('A'), remote=True)\n"
+        "with Referee(panel) as referee:\n"
+        "    referee.ask(Candidate(1, Run(0, 1)), Candidate(2, Run(1, 1)), 1)\n"
+        "    asked.wait()\n"
+        "print('left')\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "left\n"), ended.stderr
 
 
 def test_ties_keep_the_earlier_candidate():

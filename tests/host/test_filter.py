@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
 import comfy.samplers
 import pytest
 import torch
 from devkit.running import Running, shown, wait_for
 
+from ..core.chat_server import FakeServer, Reply, completion
 from .graphs import conditioning, golden_adapter, golden_cases, golden_models
+from .runs import filter_graph
 
 CASE = golden_cases("x2edit")[0]["tensors"]
 STEPS = 7
@@ -398,6 +402,41 @@ def test_time_takes_the_first(server):
     assert running.error is None
     assert shown(running.result, "seed") == "7"
     assert "nobody chose within 0.4 s" in shown(running.result, "report")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply({"error": {"message": "not allowed to use this model"}}, 403),
+        Reply({"error": "no such model"}),
+        Reply(b"<html>"),
+    ],
+    ids=["rights", "inside 200", "page"],
+)
+def test_a_judge_that_never_worked_is_told_on_the_node_and_first(server, reply):
+    with FakeServer() as fake:
+        fake.script = [reply]
+        threading.Thread(target=fake.serve_forever, daemon=True).start()
+        result = server.run(filter_graph(fake.address, steps=2))
+        fake.shutdown()
+    assert shown(result, "seed") == "7"
+    for node in ("filter", "report"):
+        assert shown(result, node).startswith("WARNING: no verdict in any comparison; the first seed was kept.")
+
+
+def test_a_judge_that_works_leaves_no_warning_on_the_node(server):
+    with FakeServer() as fake:
+        fake.script = [Reply(completion("2. It is red."))]
+        threading.Thread(target=fake.serve_forever, daemon=True).start()
+        result = server.run(filter_graph(fake.address, steps=2))
+        fake.shutdown()
+    assert shown(result, "seed") == "9"
+    assert "filter" not in result.outputs and "WARNING" not in shown(result, "report")
+
+
+def test_a_deep_answer_to_a_question_is_refused_like_any_other(server):
+    with pytest.raises(Exception, match="status 400"):
+        server.request("/x2edit/choices/none", b"[" * 100_000, "application/json")
 
 
 def test_interrupting_closes_the_question(server):

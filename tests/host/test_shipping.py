@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import os
 import re
 import subprocess
 import sys
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 from devkit.layout import REPO, WORKFLOWS
@@ -15,13 +18,54 @@ from PIL import Image
 TEMPLATE_FOLDERS = ("example_workflows", "example", "examples", "workflow")
 
 
-def test_installing_the_requirements_changes_nothing_in_the_hosts_environment():
+OWN = {"json-repair"}
+"""What the pack requires and no host brings."""
+
+
+def required():
+    lines = (REPO / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
+
+
+def test_installing_the_requirements_moves_nothing_in_the_hosts_environment():
     """Without an index pip can only be content with what is there; a pin that moves a package would fail here."""
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "-r", str(REPO / "requirements.txt")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "Would install" not in result.stdout
     assert "already satisfied" in result.stdout
+
+
+def test_what_is_added_to_the_hosts_environment_is_named_and_brings_nothing_along():
+    """The rest stands in the host's own requirements or in what those require; bare names pin no version."""
+    assert required() >= OWN
+    assert all(re.fullmatch(r"[A-Za-z-]+", name) for name in required())
+    host = (Path(os.environ["COMFYUI_PATH"]) / "requirements.txt").read_text(encoding="utf-8")
+    waiting = [re.match(r"[\w.-]*", line).group() for line in host.splitlines()]
+    brought = set()
+    while waiting:
+        name = waiting.pop().lower().replace("_", "-")
+        if name and name not in brought:
+            brought.add(name)
+            waiting += needs(name)
+    assert {name.lower() for name in required()} - brought == OWN
+    assert [need for name in OWN for need in needs(name)] == []
+
+
+def needs(name):
+    """What the installed package requires without extras; nothing of one that is not installed here."""
+    try:
+        found = metadata.requires(name) or []
+    except metadata.PackageNotFoundError:
+        return []
+    return [re.match(r"[\w.-]+", need).group() for need in found if "extra" not in need.partition(";")[2]]
+
+
+def test_the_package_file_requires_the_same():
+    listed = re.search(
+        r"^dependencies = \[(.*?)^\]", (REPO / "pyproject.toml").read_text(encoding="utf-8"), re.S | re.M
+    )
+    assert set(re.findall(r'"([^"]+)"', listed.group(1))) == required()
 
 
 def test_the_extras_can_be_installed_from_the_folder():

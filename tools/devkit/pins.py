@@ -43,6 +43,8 @@ DEV_TOOLS = (
     "accelerate==1.15.0",
     "prodigyopt==1.1.2",
     "pyarrow==26.0.1",
+    # The pack's own requirement that no host brings.
+    "json-repair==0.64.6",
 )
 
 

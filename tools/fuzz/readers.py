@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from x2edit_core.alignnet import load_alignnet
-from x2edit_core.chat import Message, endpoint, transport
-from x2edit_core.chat.protocol import strip_thinking
+from x2edit_core.chat import Message, answers, likelihoods, transport
+from x2edit_core.chat.thinking import strip_thinking
 from x2edit_core.checkpoint import load_adapter
 from x2edit_core.classify import answer, rules
 from x2edit_core.errors import X2EditError
@@ -203,10 +203,10 @@ def _instruction(data: bytes, folder: Path) -> None:
 
 def _completion(data: bytes, folder: Path) -> None:
     """The body of an endpoint's answer, as far as a judge's and a classifier's verdict."""
-    reply = transport._parse(data, _URL, str)
-    scores = endpoint._scores(endpoint._first_token_table(reply), ANSWERS)
+    reply = transport._content(data, _URL, str)
+    scores = likelihoods.scores_of(likelihoods.first_token(reply), ANSWERS)
     ChatJudge(_Saying("1", scores)).compare(None, None, None, "make it red")  # pyright: ignore[reportArgumentType]
-    _replies(endpoint._content(reply, _URL).encode("utf-8", "replace"), folder)
+    _replies(answers.read_answer(reply, _URL).text.encode("utf-8", "replace"), folder)
 
 
 def _archive(pickled: bytes) -> bytes:

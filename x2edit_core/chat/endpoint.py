@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from .images import to_data_url
-from .protocol import ChatError, Message, Poll, check_answers, check_messages, no_poll, strip_thinking
-from .transport import Limits, RejectedError, is_private, post_json
+from .answers import Answer, read_answer
+from .images import SHEET_NOTE, contact_sheet, to_data_url
+from .likelihoods import first_token, scores_of, single_tokens
+from .manners import Manners
+from .protocol import ChatError, Message, Poll, check_answers, check_messages, no_poll
+from .refusals import RejectedError
+from .transport import Limits, is_private, post_json
 
 KEY_NAME = re.compile(r"[A-Z][A-Z0-9_]*_(API_KEY|API_TOKEN|ACCESS_TOKEN)|X2EDIT_[A-Z0-9_]+")
-TOP_LOGPROBS = 20
-REWORDINGS = 4
+REWORDINGS = 8
 
 
 class EndpointChat:
@@ -44,6 +46,7 @@ class EndpointChat:
         self._limits = limits or Limits()
         self._longest_image_px = longest_image_px
         self._poll = poll
+        self._manners = Manners()
 
     @property
     def name(self) -> str:
@@ -54,53 +57,74 @@ class EndpointChat:
         return self._vision
 
     def generate(self, messages: Sequence[Message], max_tokens: int = 256) -> str:
-        return strip_thinking(_content(self._ask(messages, max_tokens=max_tokens), self.url))
+        """The reply without its thoughts; a model that thought to the end of its tokens is given more of them."""
+        answer: Answer | None = None
+        refused: RejectedError | None = None
+        for room in self._manners.rooms():
+            try:
+                answer = read_answer(self._ask(messages, max_tokens + room), self.url)
+            except RejectedError as error:
+                refused = error
+                if error.kind == "room":
+                    continue
+                if answer is None:
+                    raise
+                self._manners.refuse_room()
+                break
+            if not answer.cut:
+                break
+        if answer is None:
+            assert refused is not None
+            raise refused
+        if not answer.text:
+            raise answer.missing(self.url)
+        return answer.text
 
     def score(self, messages: Sequence[Message], answers: Sequence[str]) -> list[float] | None:
-        """Log-probability of each answer as the first token, when each can be one token ("1", "A", "yes").
+        """Log-probability of each answer as the reply's first token; an answer that the server did not report gets the
+        most that it can have.
 
-        A server reports the likeliest tokens only: an answer outside them gets the least of those, an upper bound.
-        None when the server reports nothing of the kind, when none of the answers is among them, and when one answer
-        begins another ("1" and "12"), as the first token does not tell those apart.
+        None, so that the model is asked in words instead, for answers of several tokens, whose likelihood as a whole no
+        server tells; for a server that gives no likelihoods; and where the model would say something else first
+        (`likelihoods.FIRST_TOKEN_FLOOR`).
         """
         check_answers(answers)
-        if any(one != other and other.startswith(one) for one in answers for other in answers):
+        if not single_tokens(answers) or not self._manners.tells_likelihoods or self._manners.thinks:
             return None
         try:
-            reply = self._ask(messages, max_tokens=1, logprobs=True, top_logprobs=TOP_LOGPROBS)
+            reply = self._ask(messages, 1, likelihoods=True)
         except RejectedError as error:
-            if "logprob" in error.reason:
+            if error.kind in ("parameter", "room"):
                 return None
             raise
-        return _scores(_first_token_table(reply), answers)
+        return scores_of(first_token(reply), answers)
 
-    def _ask(self, messages: Sequence[Message], **options: Any) -> Any:
-        """One completion. Optional fields that the server names as its reason to refuse are left out and asked again."""
+    def _ask(self, messages: Sequence[Message], max_tokens: int, likelihoods: bool = False) -> Any:
+        """One completion; what the server refuses of the form of the request is given up, and asked again."""
         check_messages(messages, self.vision, self.name)
-        payload = {
-            "model": self.model,
-            "messages": [self._turn(message) for message in messages],
-            "temperature": 0,
-            "seed": 0,
-            "stream": False,
-            # vLLM and llama.cpp: a reply of one word leaves no room for Qwen3's thinking.
-            "chat_template_kwargs": {"enable_thinking": False},
-            **options,
-        }
-        for _ in range(REWORDINGS):
+        pictures = sum(len(message.images) for message in messages)
+        for attempt in range(REWORDINGS + 1):
+            payload = {
+                "model": self.model,
+                "messages": [self._turn(message) for message in messages],
+                **self._manners.options(max_tokens, likelihoods),
+            }
             try:
                 return post_json(self.url, payload, self._key(), self._limits, self._poll)
             except RejectedError as error:
-                if not _reword(payload, error.reason):
+                if attempt == REWORDINGS or not self._manners.learn(payload, error, pictures):
                     raise
-        return post_json(self.url, payload, self._key(), self._limits, self._poll)
+        raise AssertionError("the last attempt returns or raises")
 
     def _turn(self, message: Message) -> dict[str, Any]:
         if not message.images:
             return {"role": message.role, "content": message.text}
-        urls = (to_data_url(image, self._longest_image_px) for image in message.images)
+        images, text = message.images, message.text
+        if self._manners.one_picture and len(images) > 1:
+            images, text = (contact_sheet(images, self._longest_image_px),), f"{SHEET_NOTE}\n\n{text}"
+        urls = (to_data_url(image, self._longest_image_px) for image in images)
         parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
-        return {"role": message.role, "content": [*parts, {"type": "text", "text": message.text}]}
+        return {"role": message.role, "content": [*parts, {"type": "text", "text": text}]}
 
     def _key(self) -> str | None:
         if not self.key_variable:
@@ -152,68 +176,3 @@ def _checked_key_variable(name: str, url: str) -> str:
     if urlsplit(url).scheme == "http" and not is_private(url):
         raise ChatError("authentication", f"A key would travel unencrypted to {url}. Use https, or no key.")
     return name
-
-
-_OPTIONAL: dict[str, Callable[[dict[str, Any]], None]] = {
-    "max_completion_tokens": lambda payload: payload.update(max_completion_tokens=payload.pop("max_tokens")),
-    "chat_template_kwargs": lambda payload: payload.pop("chat_template_kwargs"),
-    "temperature": lambda payload: payload.pop("temperature"),
-    "seed": lambda payload: payload.pop("seed"),
-}
-
-
-def _reword(payload: dict[str, Any], reason: str) -> bool:
-    """Change the field that `reason` names; False when there is nothing left to change."""
-    for field, change in _OPTIONAL.items():
-        present = "max_tokens" if field == "max_completion_tokens" else field
-        if field in reason and present in payload:
-            change(payload)
-            return True
-    return False
-
-
-def _choice(reply: Any, url: str) -> dict[str, Any]:
-    choices = reply.get("choices") if isinstance(reply, dict) else None
-    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-        return choices[0]
-    raise ChatError("bad_reply", f"{url} answered without any choice; it may not be a chat completions address.")
-
-
-def _content(reply: Any, url: str) -> str:
-    choice = _choice(reply, url)
-    message = choice.get("message")
-    content = message.get("content") if isinstance(message, dict) else None
-    if isinstance(content, list):
-        texts = (part.get("text") for part in content if isinstance(part, dict))
-        content = "".join(text for text in texts if isinstance(text, str))
-    if not isinstance(content, str) or not content.strip():
-        reason = choice.get("finish_reason")
-        hint = " It ran out of tokens, perhaps while thinking." if reason == "length" else ""
-        raise ChatError("bad_reply", f"{url} answered without text (finish_reason {reason!r}).{hint}")
-    return content
-
-
-def _first_token_table(reply: Any) -> dict[str, float]:
-    """Token text without surrounding space → log-probability, as far as the server gave them."""
-    try:
-        listed = reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-        pairs = [(str(entry["token"]).strip(), float(entry["logprob"])) for entry in listed]
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError):
-        return {}
-    table: dict[str, float] = {}
-    for token, logprob in pairs:
-        if not math.isnan(logprob):
-            table[token] = _log_sum(table.get(token, -math.inf), logprob)  # "1" and " 1" are the same answer
-    return table
-
-
-def _scores(table: dict[str, float], answers: Sequence[str]) -> list[float] | None:
-    if not any(answer in table for answer in answers):
-        return None
-    least = min(table.values())
-    return [table.get(answer, least) for answer in answers]
-
-
-def _log_sum(first: float, second: float) -> float:
-    high, low = max(first, second), min(first, second)
-    return high if low == -math.inf else high + math.log1p(math.exp(low - high))

@@ -21,7 +21,8 @@ from ..errors import name_some
 from . import chatml
 from .images import to_pil
 from .packing import PackedAnswers, answer_ids
-from .protocol import ChatError, Message, Poll, check_answers, check_messages, no_poll, plain_text, strip_thinking
+from .protocol import ChatError, Message, Poll, check_answers, check_messages, no_poll, plain_text
+from .thinking import strip_thinking
 
 log = logging.getLogger(__name__)
 

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import base64
 import io
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..errors import X2EditError
 
+SHEET_NOTE = (
+    "The pictures stand on one sheet, each with its number: picture 1 at the top left, then from left to right and from "
+    "top to bottom."
+)
+"""What a model is told that is shown a `contact_sheet` in place of several pictures."""
+SHEET_GAP_PX = 8
+SHEET_CAPTION_PX = 18
 PNG_LIMIT_BYTES = 256 * 1024
 JPEG_QUALITY = 92
 
@@ -25,6 +34,22 @@ def to_pil(image: Any, longest_px: int) -> Image.Image:
         return picture
     width, height = (max(1, round(side * scale)) for side in picture.size)
     return picture.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def contact_sheet(images: Sequence[Any], longest_px: int) -> Image.Image:
+    """All pictures numbered on one, in rows from the top left, for servers that take one picture a question."""
+    columns = math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    side = max(1, (longest_px - SHEET_GAP_PX * (columns - 1)) // columns - SHEET_CAPTION_PX)
+    cells = [to_pil(image, side) for image in images]
+    wide, high = max(cell.width for cell in cells), max(cell.height for cell in cells) + SHEET_CAPTION_PX
+    size = (columns * (wide + SHEET_GAP_PX) - SHEET_GAP_PX, rows * (high + SHEET_GAP_PX) - SHEET_GAP_PX)
+    sheet = Image.new("RGB", size, "white")
+    for index, cell in enumerate(cells):
+        left, top = index % columns * (wide + SHEET_GAP_PX), index // columns * (high + SHEET_GAP_PX)
+        ImageDraw.Draw(sheet).text((left, top), f"picture {index + 1}", fill="black", font=ImageFont.load_default())
+        sheet.paste(cell, (left, top + SHEET_CAPTION_PX))
+    return sheet
 
 
 def to_tensor(image: Any, longest_px: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -16,8 +17,11 @@ Fault = Literal[
     "unsupported",  # this model or server cannot do what was asked
     "unreachable",  # no connection, or it was cut
     "timeout",
-    "authentication",
+    "authentication",  # no key, or one that is not taken
+    "rights",  # the key is known, and may not do this
     "rate_limit",
+    "quota",  # what was paid for is used up
+    "loading",  # the other side is still reading its model
     "server",  # the other side failed
     "rejected",  # the other side understood and refused
     "bad_reply",  # an answer that is not in the agreed form
@@ -34,7 +38,7 @@ class ChatError(X2EditError):
 
     def __init__(self, fault: Fault, message: str) -> None:
         self.fault: Fault = fault
-        super().__init__(message)
+        super().__init__(printable(message))
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,14 @@ class Chat(Protocol):
         ...
 
 
+def printable(text: str) -> str:
+    """`text` without control and direction characters, which could rewrite a terminal or hide what a line says.
+
+    Line breaks and tabs stay.
+    """
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+
+
 def no_poll() -> None:
     """Where nothing can interrupt."""
 
@@ -93,18 +105,6 @@ def check_messages(messages: Sequence[Message], vision: bool, name: str) -> None
 def check_answers(answers: Sequence[str]) -> None:
     if not answers or len(set(answers)) != len(answers) or not all(answers):
         raise X2EditError(f"Answers to score must be different and not empty; found {list(answers)!r}.")
-
-
-_THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
-
-
-def strip_thinking(text: str) -> str:
-    """The reply without what the model told itself first; an opened thought that never ends leaves nothing."""
-    text = _THINKING.sub("", text)
-    head, opened, _ = text.partition("<think>")
-    if opened:
-        return head.strip()
-    return text.rpartition("</think>")[2].strip()
 
 
 _MARKER = re.compile(r"<\|(\w+)\|>")

@@ -17,21 +17,28 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from .protocol import ChatError, Fault, Poll, no_poll
+from .bodies import BodyError, parsed, unpacked
+from .protocol import ChatError, Poll, no_poll
+from .refusals import RejectedError, error_of, refusal_inside, refusal_of
 
-RETRIED_STATUS = {408, 425, 429, 500, 502, 503, 504, 529}
-SHOWN_REASON = 300
+__all__ = ["Limits", "RejectedError", "is_private", "post_json"]
+
+LOADING_WAIT_S = 5.0
+"""The longest wait between two questions to a server that is loading its model."""
 CHUNK_BYTES = 64 * 1024
 POLL_EVERY_S = 0.1
 
 
 @dataclass(frozen=True)
 class Limits:
-    """`timeout_s` bounds one attempt from connect to last byte; waits between attempts double from `first_wait_s`."""
+    """`timeout_s` bounds one attempt from connect to last byte; waits between attempts double from `first_wait_s`.
+
+    A server that says that it is loading its model costs no attempt and is waited for, all in all for `timeout_s`.
+    """
 
     timeout_s: float = 60.0
     attempts: int = 4
@@ -39,14 +46,6 @@ class Limits:
     longest_wait_s: float = 20.0
     request_bytes: int = 24 * 1024 * 1024
     reply_bytes: int = 4 * 1024 * 1024
-
-
-class RejectedError(ChatError):
-    """The server refused the request itself; `reason` is its own explanation, for a caller that can ask differently."""
-
-    def __init__(self, message: str, reason: str) -> None:
-        self.reason = reason
-        super().__init__("rejected", message)
 
 
 class _PassingError(Exception):
@@ -79,15 +78,44 @@ def post_json(
         headers["Authorization"] = f"Bearer {key}"
     request = urllib.request.Request(url, body, headers, method="POST")  # noqa: S310 (`completions_url` checks the scheme)
     scrub = _scrubber(key)
-    for attempt in range(limits.attempts):
+    patience = _Patience(limits, url)
+    while True:
         try:
-            return _parse(_within(limits.timeout_s, lambda: _attempt(request, limits, scrub), url, poll), url, scrub)
+            return _content(_within(limits.timeout_s, lambda: _attempt(request, limits, scrub), url, poll), url, scrub)
         except _PassingError as fault:
-            wait_s = limits.first_wait_s * 2**attempt if fault.wait_s is None else fault.wait_s
-            if attempt + 1 == limits.attempts or wait_s > limits.longest_wait_s:
-                raise fault.error from None
-            _sleep(wait_s, poll)
-    raise ChatError("unreachable", f"{url} was not asked: the limit on attempts is {limits.attempts}.")
+            _sleep(patience.wait_after(fault), poll)
+
+
+class _Patience:
+    """How long to wait after a fault, and when to give up."""
+
+    def __init__(self, limits: Limits, url: str) -> None:
+        if limits.attempts < 1:
+            raise ChatError("unreachable", f"{url} was not asked: the limit on attempts is {limits.attempts}.")
+        self._limits = limits
+        self._attempts = 0
+        self._loads = 0
+        self._loading_since: float | None = None
+
+    def wait_after(self, fault: _PassingError) -> float:
+        """Seconds until the next attempt; raises the fault's error when there is none."""
+        wait_s, enough = self._loading(fault) if fault.error.fault == "loading" else self._failing(fault)
+        if enough:
+            raise fault.error from None
+        return wait_s
+
+    def _failing(self, fault: _PassingError) -> tuple[float, bool]:
+        wait_s = self._limits.first_wait_s * 2**self._attempts if fault.wait_s is None else fault.wait_s
+        self._attempts += 1
+        return wait_s, self._attempts >= self._limits.attempts or wait_s > self._limits.longest_wait_s
+
+    def _loading(self, fault: _PassingError) -> tuple[float, bool]:
+        now = time.monotonic()
+        self._loading_since = now if self._loading_since is None else self._loading_since
+        wait_s = max(self._limits.first_wait_s * 2 ** min(self._loads, 16), fault.wait_s or 0.0)
+        wait_s = min(wait_s, LOADING_WAIT_S)
+        self._loads += 1
+        return wait_s, now + wait_s - self._loading_since > self._limits.timeout_s
 
 
 def _scrubber(key: str | None) -> Callable[[str], str]:
@@ -175,14 +203,24 @@ def _read(reply: Any, limits: Limits, url: str) -> bytes:
     while chunk := reply.read1(CHUNK_BYTES):
         body += chunk
         if len(body) > limits.reply_bytes:
-            problem = f"The answer of {url} is longer than {limits.reply_bytes >> 10} KiB; it was not read on."
-            raise ChatError("too_large", problem)
+            raise _too_long(url, limits)
         if time.monotonic() > deadline:
             raise _timeout(url, limits.timeout_s)
     promised = reply.headers.get("Content-Length", "")
     if promised.isdigit() and len(body) < int(promised):
         raise http.client.IncompleteRead(bytes(body), int(promised) - len(body))
-    return bytes(body)
+    try:
+        content = unpacked(bytes(body), reply.headers.get("Content-Encoding", ""), limits.reply_bytes)
+    except BodyError as error:
+        raise ChatError("bad_reply", f"{url} answered {error}.") from None
+    if len(content) > limits.reply_bytes:
+        raise _too_long(url, limits)
+    return content
+
+
+def _too_long(url: str, limits: Limits) -> ChatError:
+    problem = f"The answer of {url} is longer than {limits.reply_bytes >> 10} KiB; it was not read on."
+    return ChatError("too_large", problem)
 
 
 def _unreachable(reason: object, url: str, limits: Limits) -> Exception:
@@ -196,32 +234,14 @@ def _unreachable(reason: object, url: str, limits: Limits) -> Exception:
     return _PassingError(ChatError("unreachable", problem))
 
 
-_STATUS_FAULTS: dict[int, tuple[Fault, str]] = {
-    401: ("authentication", "refused the key. Check the environment variable that holds it"),
-    403: ("authentication", "refused access with this key"),
-    413: ("too_large", "says the request is too large. Use fewer or smaller images"),
-    429: ("rate_limit", "limits the rate of requests or the quota is used up. Try again later"),
-}
-
-
 def _status_error(error: urllib.error.HTTPError, url: str, scrub: Callable[[str], str]) -> Exception:
     status = error.code
     if 300 <= status < 400:
         target = error.headers.get("Location", "another address")
         return RejectedError(f"{url} redirects to {target}. Put the final address in as base URL.", "")
-    # What a server says about a key it refused is not worth the risk of showing a part of it.
-    reason = "" if status in (401, 403) else scrub(_reason(error))
-    shown = f": {reason}" if reason else ""
-    if status in _STATUS_FAULTS:
-        fault, problem = _STATUS_FAULTS[status]
-        found = ChatError(fault, f"{url} {problem} (status {status}){shown}.")
-    elif status >= 500 or status in RETRIED_STATUS:
-        found = ChatError("server", f"{url} failed (status {status}){shown}.")
-    elif status == 404:
-        found = RejectedError(f"{url} was not found{shown}. Check the base URL and the name of the model.", reason)
-    else:
-        found = RejectedError(f"{url} refused the request (status {status}){shown}.", reason)
-    return _PassingError(found, _asked_wait(error)) if status in RETRIED_STATUS else found
+    refusal = refusal_of(status, scrub(_text(error)))
+    found = error_of(refusal, url)
+    return _PassingError(found, _asked_wait(error)) if refusal.passing else found
 
 
 def _asked_wait(error: urllib.error.HTTPError) -> float | None:
@@ -232,25 +252,24 @@ def _asked_wait(error: urllib.error.HTTPError) -> float | None:
         return None
 
 
-def _reason(error: urllib.error.HTTPError) -> str:
-    """The server's explanation in the usual JSON form, or the first of its text."""
+def _text(error: urllib.error.HTTPError) -> str:
+    """What the server says about its refusal, as far as it can be read."""
     try:
-        text = error.read(CHUNK_BYTES).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException):
+        body = unpacked(error.read(CHUNK_BYTES), error.headers.get("Content-Encoding", ""), CHUNK_BYTES)
+    except (OSError, http.client.HTTPException, BodyError):
         return ""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        content = None
-    if isinstance(content, dict):
-        inner = content.get("error", content)
-        text = str(inner.get("message", inner)) if isinstance(inner, dict) else str(inner)
-    return " ".join(text.split())[:SHOWN_REASON]
+    return body.decode("utf-8-sig", "replace")
 
 
-def _parse(body: bytes, url: str, scrub: Callable[[str], str]) -> Any:
+def _content(body: bytes, url: str, scrub: Callable[[str], str]) -> Any:
+    """The parsed reply; an error that stands in it is raised like one with a status of its own."""
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
+        content = parsed(body)
+    except BodyError as error:
         start = scrub(" ".join(body.decode("utf-8", "replace").split()))[:80]
-        raise ChatError("bad_reply", f"{url} answered something that is not JSON: {start!r}.") from None
+        raise ChatError("bad_reply", f"{url} answered {error}: {start!r}.") from None
+    refusal = refusal_inside(content)
+    if refusal is None:
+        return content
+    found = error_of(replace(refusal, reason=scrub(refusal.reason)), url)
+    raise _PassingError(found) if refusal.passing else found

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import X2EditError
 from ..tasks import Task
-from .answer import Classification, ask
+from .answer import Classification, UnreadableReplyError, ask
 from .language import UNKNOWN
 from .rules import Reading, read
 
@@ -33,7 +33,8 @@ def classify(
     """The task that `instruction` asks for.
 
     Args:
-        chat: a language model to ask instead of the rules; if it fails, the rules answer and `warning` says so.
+        chat: a language model to ask instead of the rules; if it fails or names no task, the rules answer and `warning`
+            says so.
         image: the picture to be edited, for models that can see: a PIL image or a float tensor `[H, W, 3]`.
         minimum_confidence: below this, in 0–1, the answer is `Task.OTHER` with a warning.
         trigger_words: words of style LoRAs, comma-separated; they are taken out before anything is read.
@@ -43,10 +44,17 @@ def classify(
         return _doubted(_by_rules(wanted), minimum_confidence)
     try:
         return _doubted(ask(wanted, chat, image), minimum_confidence)
+    except UnreadableReplyError as error:
+        return _instead(wanted, minimum_confidence, f"{error}; the rules decided instead.", error.report)
     except X2EditError as error:
-        rules = _doubted(_by_rules(wanted), minimum_confidence)
-        warnings = (f"{chat.name} did not answer ({error}); the rules decided instead.", rules.warning)
-        return Classification(rules.task, rules.confidence, rules.report, " ".join(filter(None, warnings)))
+        return _instead(wanted, minimum_confidence, f"{chat.name} did not answer ({error}); the rules decided instead.")
+
+
+def _instead(wanted: str, minimum: float, warning: str, reply: str = "") -> Classification:
+    """What the rules find where a model was asked in vain, with both their warnings and the model's `reply`."""
+    rules = _doubted(_by_rules(wanted), minimum)
+    warnings, reports = " ".join(filter(None, (warning, rules.warning))), "\n".join(filter(None, (rules.report, reply)))
+    return Classification(rules.task, rules.confidence, reports, warnings)
 
 
 def without_trigger_words(instruction: str, trigger_words: str) -> str:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..chat import Message
+from ..chat.json_replies import objects_with
+from ..chat.likelihoods import are_sayable
+from ..chat.protocol import printable
+from ..chat.thinking import strip_thinking
 from ..errors import X2EditError
 from ..tasks import TASK_NAMES, Task
 
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
 
 REPLY_TOKENS = 512  # room for a short thought before the label; the label itself needs three
 RAW_SHOWN = 600  # characters of a raw reply kept in the report
+ASK_AGAIN = "That is not one of the tasks. Answer with one name from the list and nothing else."
 PARSED_CONFIDENCE = 1.0  # a reply that names exactly one task carries no probability of its own
 
 
@@ -62,26 +68,45 @@ def question(instruction: str) -> str:
     )
 
 
+class UnreadableReplyError(X2EditError):
+    """A reply that names no task, or more than one; `report` holds it as it came."""
+
+    def __init__(self, message: str, report: str) -> None:
+        self.report = report
+        super().__init__(message)
+
+
 def ask(instruction: str, chat: Chat, image: Any = None) -> Classification:
-    """The model's task. Raises `X2EditError` (`ChatError`) when the backend fails; a blind model is not shown `image`.
+    """The model's task. A blind model is not shown `image`.
 
     Where the backend can score, the sixteen names are compared by the log-probability of each as the whole reply:
-    deterministic, and an answer outside the list is impossible. Elsewhere the reply is generated and parsed strictly.
+    deterministic, and an answer outside the list is impossible. Elsewhere, and where the model would hardly give any of
+    them, the reply is generated and parsed strictly, and asked for once more. Raises `X2EditError`: `ChatError` when the
+    backend fails, `UnreadableReplyError` for a reply without a task.
     """
     shown = () if image is None or not chat.vision else (image,)
     messages = [Message(role="user", text=question(instruction), images=shown)]
     scores = chat.score(messages, TASK_NAMES)
-    if scores is None:
-        return parse_reply(chat.generate(messages, max_tokens=REPLY_TOKENS), chat.name)
-    return _from_scores(scores, chat.name)
+    if scores is not None:
+        _check_scores(scores, chat.name)
+        if are_sayable(scores):
+            return _from_scores(scores, chat.name)
+    reply = printable(chat.generate(messages, max_tokens=REPLY_TOKENS))
+    if task_in(reply) is None:
+        again = [*messages, Message("assistant", reply or "…"), Message("user", ASK_AGAIN)]
+        reply = printable(chat.generate(again, max_tokens=REPLY_TOKENS))
+    return parse_reply(reply, chat.name)
 
 
-def _from_scores(scores: Sequence[float], name: str) -> Classification:
-    """Softmax over the sixteen log-probabilities."""
+def _check_scores(scores: Sequence[float], name: str) -> None:
     if len(scores) != len(TASK_NAMES) or not any(math.isfinite(score) for score in scores):
         raise X2EditError(
             f"{name} returned {len(scores)} scores for {len(TASK_NAMES)} answers, or none that is finite."
         )
+
+
+def _from_scores(scores: Sequence[float], name: str) -> Classification:
+    """Softmax over the sixteen log-probabilities."""
     finite = [score if math.isfinite(score) else -math.inf for score in scores]
     top = max(finite)
     weights = [math.exp(score - top) for score in finite]
@@ -92,13 +117,58 @@ def _from_scores(scores: Sequence[float], name: str) -> Classification:
 
 
 def parse_reply(reply: str, name: str) -> Classification:
-    """The task a reply names, alone, after any `</think>`; anything else is `other` with a warning and the raw text."""
-    final = reply.rsplit("</think>", 1)[-1]
-    label = re.sub(r"^[\s\"'`*“”‘’「」【】]+|[\s\"'`*“”‘’「」【】.。!！]+$", "", final)
+    """The one task that a reply names (see `task_in`); raises `UnreadableReplyError` for anything else."""
     report = f"{name}, parsed\n{reply.strip()[:RAW_SHOWN]}"
-    try:
-        task = Task.from_name(label)
-    except X2EditError:
-        warning = f"{name} did not answer with one of the sixteen tasks but {label[:60]!r}: task `other`."
-        return Classification(Task.OTHER, 0.0, report, warning)
+    task = task_in(reply)
+    if task is None:
+        label = " ".join(reply.split())[:60]
+        raise UnreadableReplyError(f"{name} did not answer with one of the sixteen tasks but {label!r}", report)
     return Classification(task, PARSED_CONFIDENCE, report)
+
+
+_OPENING = re.compile(
+    r"(?:(?:the|this|best|correct|final|english|matching|instruction'?s?)\s+)*"
+    r"(?:answer|task(?:\s+name)?|category|class|label|name|type|任务|类别|答案)(?:\s+(?:is|would be)\b|\s*[:=]|是|为)+",
+    re.IGNORECASE,
+)
+_EDGES = re.compile(r"^[\W_]+|[\W_]+$")
+_PARTS = re.compile(r"[()\[\]{}:;,/|\n=\u3001\u3010\u3011]|\s[-–—]+\s")
+
+
+_HEADINGS = (Task.REASONING, Task.ACTION, Task.SUBJECT, Task.TEXT, Task.OTHER)
+"""Names that also stand before something else, "Reasoning: the user wants …", so that words behind them prove nothing."""
+
+
+def task_in(reply: str) -> Task | None:
+    """The task that a reply names: alone, or in the forms of the prompt's own list and of short answers around it.
+
+    "remove subject (删除主体)", "**Task:** tone", "1. tone: the light changes", `{"task": "tone"}`. The first part must be
+    a whole name; a second name of another task makes it no answer, as does a name inside a sentence.
+    """
+    text = strip_thinking(reply)
+    objects = [found.content["task"] for found in objects_with(text, "task") if not found.repaired]
+    if objects:
+        named = {_named(value) if isinstance(value, str) else None for value in objects}
+        return named.pop() if len(named) == 1 else None
+    parts = [part for part in (_EDGES.sub("", part) for part in _PARTS.split(_without_opening(text))) if part]
+    found = [_named(part) for part in parts]
+    if not found or found[0] is None or len({task for task in found if task is not None}) > 1:
+        return None
+    confirmed = len(found) == 1 or found[1] is not None
+    return found[0] if confirmed or found[0] not in _HEADINGS else None
+
+
+def _without_opening(text: str) -> str:
+    """What stands behind "1.", "Answer:", "The task is" and decoration."""
+    text = re.sub(r"[*`\"'“”‘’「」]", "", unicodedata.normalize("NFKC", text))
+    text = re.sub(r"^[\W_]*(?:\d+[.):]\s*)?", "", text)
+    while opening := _OPENING.match(text):
+        text = re.sub(r"^[\W_]+", "", text[opening.end() :])
+    return text
+
+
+def _named(name: str) -> Task | None:
+    try:
+        return Task.from_name(name)
+    except X2EditError:
+        return None

@@ -16,7 +16,8 @@ from ..chat import chatml
 from ..chat.folder import FolderChat
 from ..chat.images import to_tensor
 from ..chat.packing import PackedAnswers, answer_ids
-from ..chat.protocol import ChatError, Message, check_answers, check_messages, strip_thinking
+from ..chat.protocol import ChatError, Message, check_answers, check_messages
+from ..chat.thinking import strip_thinking
 from ..errors import X2EditError
 from .host import comfy, device_context, unload
 

@@ -69,7 +69,7 @@ async def _answer(request: Any) -> Any:
         choice = (await request.json())["choice"]
         if type(choice) is not int:
             raise TypeError
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return web.json_response({"error": 'Expected JSON such as {"choice": 0}.'}, status=400)
     try:
         room.answer(request.match_info["id"], choice)
