@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import re
 import tarfile
 
@@ -482,3 +484,29 @@ def test_links_to_folders_are_told(tmp_path):
         pytest.skip("this system makes no links for this user")
     pairs, (told,) = items_of("folder", tmp_path / "data")
     assert len(pairs) == 1 and "more is a link to a folder" in told
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize(("kind", "name"), [("webdataset", "0.tar"), ("jsonl", "0.jsonl"), ("omniedit", "0.parquet"),
+                                            ("folder", "a.txt"), ("folder", "a_source.png")])  # fmt: skip
+def test_pipes_are_not_waited_for(tmp_path, kind, name):
+    write_pair(tmp_path)
+    write_pair(tmp_path, "b")
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with contextlib.suppress(X2EditError):
+        _, told = items_of(kind, tmp_path)
+        assert any("no file" in text and name in text for text in told), told
+
+
+def test_a_folder_that_is_called_like_a_picture_is_none(tmp_path):
+    write_pair(tmp_path)
+    write_pair(tmp_path / "c_target.png", "b")
+    save(tmp_path / "c_source.png")
+    write(tmp_path / "c.txt", "x")
+    pairs, _ = items_of("folder", tmp_path)
+    assert [(pair.name, pair.target is None) for pair in pairs] == [
+        ("a", False),
+        ("c", True),
+        ("c_target.png/b", False),
+    ]

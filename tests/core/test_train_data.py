@@ -6,11 +6,13 @@ import io
 import json
 import os
 import tarfile
+from hashlib import sha256
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from x2edit_core.data import tars
 from x2edit_core.diptych import sentence
@@ -363,6 +365,47 @@ def test_latents_are_encoded_once_and_again_when_their_inputs_change(tmp_path):
     other = Averages("another autoencoder")
     pools(tmp_path, cache, other)
     assert other.calls == 6
+
+
+def test_latents_that_earlier_versions_encoded_are_found(tmp_path):
+    """Their name is a digest of both files' paths, sizes and times, the autoencoder, the form and the buckets."""
+    write_folder(tmp_path)
+    files = [tmp_path / f"0_{part}.png" for part in ("source", "target")]
+    key = "|".join(f"{file.resolve()}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
+    told = "\n".join((key, "one", "reference", "(Size(height=64, width=64),)"))
+    pools(tmp_path, tmp_path / "cache", Averages())
+    assert (tmp_path / "cache" / "latents" / f"{sha256(told.encode()).hexdigest()[:32]}.0.safetensors").exists()
+
+
+def test_latents_without_notes_are_used_and_their_sizes_are_unknown(tmp_path):
+    write_folder(tmp_path)
+    pools(tmp_path, tmp_path / "cache", Averages())
+    for file in (tmp_path / "cache" / "latents").iterdir():
+        save_file(load_file(file), file)
+    encoder = Averages()
+    summary = pools(tmp_path, tmp_path / "cache", encoder)["edit"].summary
+    assert encoder.calls == 0 and summary.pairs == 3 and not summary.sizes
+
+
+def test_a_pool_knows_what_its_data_is(tmp_path):
+    write_folder(tmp_path)
+    (tmp_path / "0_target.png").write_bytes(png(picture(1, 64, 65)))
+    for _ in range(2):
+        summary = pools(tmp_path, tmp_path / "cache", Averages())["edit"].summary
+        assert summary.sizes == {disk_data.Size(64, 64): 3} == summary.buckets
+        assert summary.tasks == {Task.REMOVE: 2, Task.COLOR: 1} and summary.found == {"words": 2, "named": 1}
+        assert summary.skipped == {"no instruction": 1} and summary.notes == {"aspects that differ by 1 % or more": 1}
+
+
+def test_names_that_are_no_text_train(tmp_path):
+    folder = tmp_path / b"caf\xe9".decode("utf-8", "surrogateescape")
+    try:
+        folder.mkdir()
+    except (OSError, UnicodeError):
+        pytest.skip("this system takes no such names")
+    write_folder(folder)
+    assert len(pools(folder, tmp_path / "cache", Averages())["edit"].tasks) == 3
+    assert "3_target" in (tmp_path / "cache" / disk_data.SKIPPED_FILE).read_text(encoding="utf-8")
 
 
 def test_pictures_go_to_the_bucket_of_their_aspect_and_batches_keep_to_one(tmp_path):

@@ -288,14 +288,19 @@ READERS = {
         Reader(
             "picture", _pairs, lambda: [*(seeds.picture(kind) for kind in ("PNG", "JPEG", "WEBP", "BMP", "GIF")), _EPS]
         ),
-        Reader("words", _words, lambda: [b"Remove the dog\nremoval", "把天空变成橙色".encode()]),
+        Reader(
+            "words", _words, lambda: ["把天空变成橙色\nremoval".encode(name) for name in ("utf-8", "utf-16", "gbk")]
+        ),
         Reader(
             "jsonl", _jsonl, lambda: [seeds.jsonl_file(), b'{"source": "../../a", "target": "/etc", "instruction": 1}']
         ),
         Reader(
             "tar",
             _tar,
-            lambda: [seeds.tar_file(form) for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)],
+            lambda: [
+                *(seeds.tar_file(form) for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)),
+                *seeds.compressed(seeds.tar_file(tarfile.USTAR_FORMAT)),
+            ],
         ),
         Reader("parquet", _parquet, lambda: [seeds.parquet_file(kind) for kind in ("magicbrush", "omniedit")]),
         Reader(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import tarfile
 import tempfile
 from collections.abc import Mapping
@@ -97,6 +100,10 @@ def tar_file(form: int) -> bytes:
             member.size = len(content)
             file.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
+
+
+def compressed(data: bytes) -> list[bytes]:
+    return [compress(data) for compress in (gzip.compress, bz2.compress, lzma.compress)]
 
 
 def parquet_file(kind: str) -> bytes:

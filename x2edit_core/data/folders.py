@@ -63,7 +63,15 @@ def files_of(path: Path, *suffixes: str) -> Found:
     if path.is_file():
         return Found([path])
     found = files_below(path)
-    return Found(found.with_suffix(*suffixes), found.faults)
+    return regular(Found(found.with_suffix(*suffixes), found.faults))
+
+
+def regular(found: Found) -> Found:
+    """What can be opened without waiting for somebody: pipes, devices and links to nothing are faults."""
+    files = [file for file in found.files if file.is_file()]
+    kept = set(files)
+    others = [SampleError(f"{file} is no file that can be read") for file in found.files if file not in kept]
+    return Found(files, [*found.faults, *others])
 
 
 def pasted(path: str | Path) -> Path:

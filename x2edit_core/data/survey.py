@@ -36,7 +36,7 @@ def _there(path: Path) -> str:
 def _columns(files: Sequence[Path]) -> str:
     """What the first parquet file that can be read holds."""
     for file in files:
-        if file.suffix.lower() == ".parquet":
+        if file.suffix.lower() == ".parquet" and file.is_file():
             with contextlib.suppress(X2EditError):
                 return f" {file.name} has the columns {', '.join(columns_of(file))}."
     return ""

@@ -175,7 +175,8 @@ def _stored(pair: Pair, form: Form, folder: Path, encoder: PictureEncoder, sizes
     pictures = pictures_of(form, fitted(source, size)[None], fitted(target, size)[None])
     latents = {name: encoder.encode(torch.from_numpy(np.array(part)))[0] for name, part in pictures.items()}
     path = places[bucket][1]
-    told = {"name": pair.name, _SIZE: f"{found.height} {found.width}", _NOTES: "\n".join(shown.notes)}
+    name = pair.name.encode("utf-8", "backslashreplace").decode()  # names of files may hold what is no character
+    told = {"name": name, _SIZE: f"{found.height} {found.width}", _NOTES: "\n".join(shown.notes)}
     save_atomically({name: part.to(torch.bfloat16) for name, part in latents.items()}, path, told)
     return Stored(pair, path, bucket, found, shown.notes)
 
@@ -200,4 +201,4 @@ def _told(path: Path) -> dict[str, str] | None:
 
 
 def _hash(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]

@@ -14,23 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..tasks import Task
-
 Picture = NDArray[np.uint8]
 Mode = Literal["edit", "copy", "picture", "diptych", "diptych_copy"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 """What a step teaches: an edit, the source as its own edit, a picture from its caption; and, to a base that learns both
 forms, edits and copies as diptychs."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One edit as found in data; both pictures have one size. Without a source it is a captioned picture."""
-
-    source: Picture | None
-    target: Picture
-    instruction: str
-    task: Task = Task.OTHER
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def _groups(found: Found, root: Path) -> dict[tuple[Path, str], _Group]:
         stem = matched[1] if matched and not words else file.stem
         if home is not None:
             beside, part = home.parent, homes[home]
-            stem = str(file.parent.relative_to(home) / stem)
+            stem = (file.parent.relative_to(home) / stem).as_posix()
         else:
             beside, part = file.parent, matched[2].lower() if matched else "words"
         if words or part != "words":
@@ -145,7 +145,7 @@ def _pair(group: _Group, root: Path) -> Pair:
     words = _words(group, root)
     inside = {part: file_inside(root, file.relative_to(root)) for part, file in pictures.items()}
     told = words_of(decoded_text(words.read_bytes(), str(words)), str(words))
-    name = str((group.beside / group.stem).relative_to(root))
+    name = (group.beside / group.stem).relative_to(root).as_posix()
     pair = pair_of_files(name, root, inside, told.instruction, (told.label,), group.expected("target"))
     return pair.noted(FURTHER) if told.further else pair
 

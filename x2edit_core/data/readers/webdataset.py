@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..faults import NothingThere
-from ..folders import PICTURES, Found, files_below
+from ..folders import PICTURES, Found, files_below, regular
 from ..pairs import Pair, SampleError, kind_of
 from ..tars import FAULTS, Place, Tar, is_tar
 from ..texts import FURTHER, Words, decoded_text, instruction_of, words_of
@@ -52,7 +52,7 @@ def _tars(path: Path) -> Found:
     if path.is_file():
         return Found([path])
     found = files_below(path)
-    return Found([file for file in found.files if is_tar(file)], found.faults)
+    return regular(Found([file for file in found.files if is_tar(file)], found.faults))
 
 
 def _pair(tar: Tar, name: str, members: Mapping[str, Place]) -> Pair:
