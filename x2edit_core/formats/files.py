@@ -167,7 +167,7 @@ def try_to_write(path: Path) -> None:
     """Raise `X2EditError` if `path` could not be saved, as far as an empty file shows; nothing is left of the attempt."""
     made = missing_folders(path.parent)
     try:
-        if os.path.isdir(path):  # which, unlike Path's, answers for names that are too long
+        if os.path.isdir(path):  # noqa: PTH112 - Path's own raises for names that are too long
             raise X2EditError(f"{path} could not be written: there is a folder of that name. Choose another name.")
         with contextlib.suppress(_Tried), replacing(path):
             raise _Tried
@@ -177,7 +177,7 @@ def try_to_write(path: Path) -> None:
 
 def missing_folders(folder: Path) -> list[Path]:
     """`folder` and those above it that do not exist, innermost first."""
-    return [part for part in (folder, *folder.parents) if not os.path.exists(part)]
+    return [part for part in (folder, *folder.parents) if not os.path.exists(part)]  # noqa: PTH110 - as above
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
