@@ -70,7 +70,7 @@ def _marked_faults(hint: Any, value: Any, name: str) -> Iterator[str]:
     for mark in get_args(hint)[1:] if get_origin(hint) is Annotated else ():
         if isinstance(mark, Range):
             for entry, number in value.items() if isinstance(value, Mapping) else [("", value)]:
-                if not mark.holds(number):
+                if not mark.holds(typing.cast(float, number)):
                     yield f"{f'{name}.{entry}'.rstrip('.')} = {number}: {mark} is needed"
         elif mark is FilePath:
             for text in [value] if isinstance(value, str) else value:

@@ -25,6 +25,23 @@ class SampleError(X2EditError):
     """A sample that cannot be used; it is skipped, counted and listed."""
 
 
+def require_finite(example: Example, name: str) -> Example:
+    """The example; raises `SampleError` where its latents hold NaN or infinity, which would spoil its whole step."""
+    parts = {"target": example.target, "source": example.reference, "masked picture": example.concat}
+    bad = [part for part, latents in parts.items() if latents is not None and not bool(torch.isfinite(latents).all())]
+    if bad:
+        raise SampleError(
+            f"{name}: the latents of its {' and '.join(bad)} hold values that are no numbers. If many do, the autoencoder "
+            "fails in its precision: start ComfyUI with --fp32-vae or --bf16-vae, and delete the data's cache."
+        )
+    return example
+
+
+def _name_of(pool: Pool, index: int) -> str:
+    named = getattr(pool, "name_of", None)
+    return named(index) if named else f"sample {index}"
+
+
 @dataclass(frozen=True)
 class Ranks:
     """This process among all that train together."""
@@ -63,13 +80,15 @@ class Batches:
             )
         shares = {mode: share for mode, share in config.data.mix.items() if share > 0}
         self._orders = {mode: _order(pools[mode], config, mode) for mode in _modes(shares)}
-        self._pools = pools
+        self.pools: dict[Mode, Pool] = {mode: pools[mode] for mode in _modes(shares)}
         self._modes: list[Mode] = _modes(shares)
         # Drawn one by one, so that a run that is made longer keeps the steps it has had.
         draw = random.Random(f"{config.seed}/modes")
         weights = [shares[mode] for mode in self._modes]
         count = config.steps * config.accumulate
-        self._drawn = torch.tensor([draw.choices(range(len(weights)), weights)[0] for _ in range(count)])
+        several = len(weights) > 1
+        drawn = [draw.choices(range(len(weights)), weights)[0] for _ in range(count)] if several else None
+        self._drawn = torch.tensor(drawn, dtype=torch.int8) if drawn else torch.zeros(count, dtype=torch.int8)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="x2edit-batches")
         self._next: tuple[int, Future[Batch]] | None = None
 
@@ -106,11 +125,11 @@ class Batches:
 
     def _example(self, mode: Mode, index: int) -> Example:
         """The sample, or the next of its bucket that is not broken."""
-        pool = self._pools[mode]
+        pool = self.pools[mode]
         order = self._orders[mode]
         for candidate in order.neighbours(index):
             try:
-                return pool.example(candidate)
+                return require_finite(pool.example(candidate), _name_of(pool, candidate))
             except SampleError as error:
                 self._report(error)
         raise X2EditError(

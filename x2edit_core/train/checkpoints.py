@@ -92,6 +92,8 @@ def _whole(state: Any) -> dict[str, Any]:
     wrong = [name for name, kind in expected.items() if not isinstance(state.get(name), kind)]
     if wrong:
         raise X2EditError(f"it has no {', '.join(wrong)}")
+    if not all(bool(torch.isfinite(weight).all()) for weight in state["weights"].values()):
+        raise X2EditError("its weights are no longer numbers")
     return state
 
 

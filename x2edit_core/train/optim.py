@@ -134,6 +134,12 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
+def true_rate(optimiser: torch.optim.Optimizer) -> float:
+    """The step size as it takes effect: the rate that was set, times the `d` that Prodigy has found so far."""
+    group = optimiser.param_groups[0]
+    return float(group["lr"]) * float(group.get("d", 1.0))
+
+
 class RoundingAdamW(torch.optim.Optimizer):
     """AdamW for weights and moments in bfloat16: what rounding would lose is kept on average by rounding at random.
 
