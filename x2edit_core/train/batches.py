@@ -25,14 +25,17 @@ class SampleError(X2EditError):
     """A sample that cannot be used; it is skipped, counted and listed."""
 
 
+NOT_FINITE = "If it fails so for many, start ComfyUI with --fp32-vae or --bf16-vae and delete the data's cache."
+"""What to do about an autoencoder whose precision does not suffice."""
+
+
 def require_finite(example: Example, name: str) -> Example:
     """The example; raises `SampleError` where its latents hold NaN or infinity, which would spoil its whole step."""
     parts = {"target": example.target, "source": example.reference, "masked picture": example.concat}
     bad = [part for part, latents in parts.items() if latents is not None and not bool(torch.isfinite(latents).all())]
     if bad:
         raise SampleError(
-            f"{name}: the latents of its {' and '.join(bad)} hold values that are no numbers. If many do, the autoencoder "
-            "fails in its precision: start ComfyUI with --fp32-vae or --bf16-vae, and delete the data's cache."
+            f"{name}: the latents of its {' and '.join(bad)} hold values that are no numbers. {NOT_FINITE}"
         )
     return example
 
@@ -105,6 +108,11 @@ class Batches:
         """The run's first batch; to be asked before any other."""
         return self._made(0)
 
+    def per_epoch(self, mode: Mode) -> int | None:
+        """Batches in which every sample of a mode is seen; None where samples are drawn by weight."""
+        order = self._orders[mode]
+        return order.per_epoch if isinstance(order, _Epochs) else None
+
     def close(self) -> None:
         self._worker.shutdown(cancel_futures=True)
 
@@ -174,11 +182,11 @@ class _Epochs(_Order):
 
     def __init__(self, pool: Pool, config: TrainConfig, mode: Mode) -> None:
         super().__init__(pool, config, mode)
-        self._per_epoch = sum(-(-len(found) // self._size) for found in self._buckets.values())
+        self.per_epoch = sum(-(-len(found) // self._size) for found in self._buckets.values())
         self._epoch, self._batches = -1, []
 
     def batch(self, number: int) -> list[int]:
-        epoch, position = divmod(number, self._per_epoch)
+        epoch, position = divmod(number, self.per_epoch)
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, self._shuffled(epoch)
         return self._batches[position]
@@ -204,6 +212,9 @@ class _Weighted(_Order):
         by_id = {Task.from_name(name).id: weight for name, weight in config.data.tasks.items()}
         known = {task: by_id.get(task, 1.0) / count for task, count in _counts(pool.tasks).items()}
         weights = torch.tensor([known[task] for task in pool.tasks], dtype=torch.float64)
+        if not weights.sum() > 0:
+            names = ", ".join(sorted(Task.from_id(task).english for task in known))
+            raise X2EditError(f"data.tasks gives the weight 0 to every task of the data, which has: {names}.")
         self._weights = {bucket: weights[found] for bucket, found in self._buckets.items()}
 
     def batch(self, number: int) -> list[int]:

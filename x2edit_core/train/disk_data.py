@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from ..errors import X2EditError
 from ..formats.files import save_atomically
 from ..geometry import BUCKETS_512, BUCKETS_1024, Size, nearest_bucket, snap
-from .batches import SampleError
+from .batches import NOT_FINITE, SampleError
 from .config import DataConfig
 from .forms import Form, example_of, pictures_of, said
 from .samples import Example, Mode, Picture, PictureEncoder
@@ -56,6 +56,10 @@ class DiskPool:
     def words(self) -> list[str]:
         """Everything that is said, for encoding ahead."""
         return [said(self._form, self._mode, item.instruction) for item in self._stored]
+
+    def name_of(self, index: int) -> str:
+        """Where a sample comes from, for people."""
+        return self._stored[index].name
 
     def example(self, index: int) -> Example:
         item = self._stored[index]
@@ -149,6 +153,8 @@ def _stored(entry: Entry, form: Form, folder: Path, encoder: PictureEncoder, siz
         bucket = sizes.index(size)
         pictures = pictures_of(form, fitted(source, size)[None], fitted(target, size)[None])
         latents = {name: encoder.encode(torch.from_numpy(np.array(part)))[0] for name, part in pictures.items()}
+        if not all(bool(torch.isfinite(part).all()) for part in latents.values()):
+            raise SampleError(f"{entry.name}: the autoencoder gives values that are no numbers for it. {NOT_FINITE}")
         path = index.with_suffix(f".{bucket}.safetensors")
         save_atomically({name: part.to(torch.bfloat16) for name, part in latents.items()}, path, {"name": entry.name})
         found = [(bucket, path)]

@@ -26,11 +26,12 @@ from .checkpoints import load_newest, require_same, require_same_models, save_st
 from .config import TrainConfig, parse_config
 from .data_identity import changes, identify
 from .model import Inputs, Model, Prediction, Watch
-from .optim import Average, make_optimiser, rate_share, set_rate, true_rate
+from .optim import Average, make_optimiser, never_adapted, rate_share, set_rate, true_rate
 from .parallel import entire, local, shared_like, shared_state, spread
 from .preview import Decoder, Preview
 from .records import CONFIG_FILE, RunJournal, StepReport, Totals
 from .samples import Batch, TextEncoder
+from .summary import summary_lines
 
 logger = logging.getLogger(__name__)
 MOST_BAD, RECENT = 10, 20
@@ -44,7 +45,7 @@ class Parts:
     """What a run is made of. `weights` holds all that is trained; `export` writes the result into the run's folder.
 
     `blocks` are the base's, which several processes may share out, frozen or part of `weights`. `models` names what the
-    run stands on, by part: it goes on with the same alone.
+    run stands on, by part: it goes on with the same alone. `remarks` are for the summary of the run.
     """
 
     model: Model
@@ -58,6 +59,7 @@ class Parts:
     decode: Decoder | None = None
     blocks: Sequence[nn.Module] = ()
     models: Mapping[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
 
 class Stopped(Exception):
@@ -117,6 +119,13 @@ class Trainer:
             raise Diverged(self.step, "the weights are no longer numbers")
         return self._save_whole()
 
+    def summary(self) -> list[str]:
+        """What the run is about to do, line by line, and what is to be known of how it goes on."""
+        set_rate(self._optimiser, self.config.optim.rate)
+        return (
+            summary_lines(self.config, self.parts.batches, true_rate(self._optimiser)) + self.parts.remarks + self.notes
+        )
+
     @property
     def outcome(self) -> str:
         """How far the run is, in words."""
@@ -160,13 +169,18 @@ class Trainer:
         return not self._any(not finite) if self._spread.sharded else finite
 
     def _tell_of_losses(self) -> None:
-        """Note what was left out on the way."""
+        """Note what was left out on the way, and what taught nothing."""
         if self.bad:
             self._note(f"{len(self.bad)} of {self.step} steps were skipped, as their loss or gradient was no number")
         if self._unpaired:
             self._note(
                 f"{self._unpaired} of {self._contrasted} batches held no two samples of one task, so that loss.contrast "
                 "taught nothing there: take a larger batch"
+            )
+        if self._learnt and never_adapted(self._optimiser):
+            self._note(
+                f"prodigy's step size never left its start of {true_rate(self._optimiser):.3g}, so next to nothing was learnt: "
+                "it needs more steps, and fewer the less noise there is in a step: a larger batch or accumulate"
             )
 
     def _note(self, text: str) -> None:
