@@ -354,6 +354,18 @@ def test_samples_that_are_no_numbers_are_left_out_and_told_by_name(tmp_path, par
     assert {str(error).split(":")[0] for error in told} == {"picture 0.png", "picture 3.png", "picture 5.png"}
 
 
+def test_samples_whose_text_has_no_encoding_are_left_out_too(tmp_path):
+    told, pool = [], Changed("other words")
+    config = config_for(tmp_path)
+    batches = Batches({"edit": pool}, config, None, told.append, {"other words"})
+    pool.example = lambda index, example=pool.example: loop.dataclasses.replace(
+        example(index), instruction=pool.words[index]
+    )
+    seen = {words for number in range(8) for words in batches.at(number).instructions}
+    batches.close()
+    assert seen == {"words"} and {str(error).split(":")[0] for error in told} == {"sample 7"}
+
+
 def test_more_steps_than_asked_for_are_told(tmp_path):
     run(config_for(tmp_path, steps=6))
     trainer = trainer_for(config_for(tmp_path, steps=3))

@@ -124,12 +124,14 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
     flux, keeper, stream = _frozen(models.model, dtype, config.model.weights == "offload")
     device = next(flux.parameters()).device
     text = text_of(models.clip, config, flux, None if stream else keeper, device)
-    remarks = []
+    remarks: list[str] = []
+    unsaid: set[str] = set()
     if isinstance(text, StoredText):
         require_widths(text([""]), flux)
         words = {words for pool in pools.values() for words in pool.words}
         remarks += unread_remarks(models.clip, words)
         text.prepare(words | {""}, poll)
+        unsaid = text.broken
     spec = spec_for(config.kind, config.adapter, flux_shape(flux))
     released = has_released_form(spec)
     if not released:
@@ -152,7 +154,7 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
             save_alignnet(learnt, folder / RELEASED / released_x2edit.ALIGNNET_FILE)
         return folder / RESULT
 
-    batches, blocks = Batches(pools, config, ranks, SkippedList(config.cache)), flux_blocks(flux)
+    batches, blocks = Batches(pools, config, ranks, SkippedList(config.cache), unsaid), flux_blocks(flux)
     weights = nn.ModuleDict({"adapter": adapter, "alignnet": learnt}) if learnt else adapter
     return Parts(
         model,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -66,7 +66,8 @@ def generator(*parts: object) -> torch.Generator:
 class Batches:
     """The batches of a run by number: batch `step · accumulate + part`.
 
-    `report` is told of broken samples; each is replaced by the next good one of its bucket.
+    `report` is told of broken samples; each is replaced by the next good one of its bucket. Broken are also those whose
+    text is among the `unsaid`, which have no encoding.
     """
 
     def __init__(
@@ -75,8 +76,10 @@ class Batches:
         config: TrainConfig,
         ranks: Ranks | None = None,
         report: Callable[[SampleError], None] = lambda error: None,
+        unsaid: Collection[str] = (),
     ) -> None:
         self._config, self._ranks, self._report = config, ranks or Ranks(), report
+        self._unsaid = unsaid
         if config.batch % self._ranks.world:
             raise X2EditError(
                 f"A batch of {config.batch} cannot be shared evenly by {self._ranks.world} processes; choose a multiple."
@@ -137,7 +140,10 @@ class Batches:
         order = self._orders[mode]
         for candidate in order.neighbours(index):
             try:
-                return require_finite(pool.example(candidate), _name_of(pool, candidate))
+                example = require_finite(pool.example(candidate), _name_of(pool, candidate))
+                if example.instruction in self._unsaid:
+                    raise SampleError(f"{_name_of(pool, candidate)}: its text encodes to values that are no numbers")
+                return example
             except SampleError as error:
                 self._report(error)
         raise X2EditError(
