@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..x2edit_core.comfy_bridge import pictures
+from ..x2edit_core.comfy_bridge.unread import warn_of_graph
 from ..x2edit_core.geometry import SIZE_RULES, EditLayout, SizeRule
 from .types import Layout
 
@@ -47,12 +48,14 @@ class X2EditReference(io.ComfyNode):
                 io.Latent.Output("latent", display_name="latent", tooltip="Empty, of the target's size."),
                 Layout.Output("layout", display_name="layout", tooltip="The way back to the source's size."),
             ],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
     def execute(
         cls, conditioning: Any, vae: Any, image: Tensor, size: SizeRule, width: int = 0, height: int = 0
     ) -> io.NodeOutput:
+        warn_of_graph(cls.hidden.prompt, cls.hidden.unique_id, "conditioning")
         latent, layout = pictures.encode_reference(vae, image, size, width, height)
         return io.NodeOutput(pictures.add_reference(conditioning, latent), pictures.empty_latent_like(latent), layout)
 

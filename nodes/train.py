@@ -32,13 +32,15 @@ class X2EditTrain(io.ComfyNode):
                 io.String.Input(
                     "dataset",
                     default="scenes",
-                    tooltip="Where the pairs lie: a folder, a .jsonl, a folder of WebDataset tars or of MagicBrush or OmniEdit "
-                    "parquet. `scenes` draws simple pictures with exact edits.",
+                    tooltip="Where the pairs lie, in the input folder or where the server's owner allowed it: a folder, a "
+                    ".jsonl, a folder of WebDataset tars or of MagicBrush or OmniEdit parquet. `scenes` draws simple pictures "
+                    "with exact edits.",
                 ),
                 io.String.Input(
                     "name",
                     default="my_edit",
-                    tooltip="The adapter becomes models/x2edit/NAME.safetensors; states and losses go to the output folder.",
+                    tooltip="The adapter becomes models/x2edit/NAME.safetensors, or NAME_2 where another file has that name; "
+                    "states and losses go to the output folder.",
                 ),
                 io.Combo.Input(
                     "kind",
@@ -51,7 +53,7 @@ class X2EditTrain(io.ComfyNode):
                 io.Int.Input("batch", default=1, min=1, max=512, tooltip="Samples per step."),
                 io.Float.Input(
                     "learning_rate", default=1e-4, min=0.0, max=10.0, step=1e-6, round=False,
-                    tooltip="How far a step goes; 1e-4 suits AdamW, 1 suits Prodigy.",
+                    tooltip="How far a step goes, above 0; 1e-4 suits AdamW, Prodigy needs 1.",
                 ),
                 io.Int.Input("rank", default=64, min=1, max=1024, tooltip="Rank of every expert."),
                 io.Int.Input("experts", default=12, min=1, max=64, tooltip="Experts per gate; X2Edit has 12, ICEdit 4."),
@@ -70,6 +72,7 @@ class X2EditTrain(io.ComfyNode):
                 io.String.Output("path", display_name="path", tooltip="The adapter's file."),
                 io.Image.Output("loss_plot", display_name="loss_plot", tooltip="The losses over the steps."),
             ],
+            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -95,7 +98,9 @@ class X2EditTrain(io.ComfyNode):
         values = {"kind": kind, "steps": steps, "batch": batch, "seed": seed, "data": {"size": size}}
         values |= {"adapter": {"rank": rank, "experts": experts}, "optim": {"rate": learning_rate}}
         config = training_node.node_config(dataset, name, values, further)
-        trained = training_node.train_in_graph(config, training_node.HostModels(model, clip, vae), name)
+        trained = training_node.train_in_graph(
+            config, training_node.HostModels(model, clip, vae), name, cls.hidden.unique_id
+        )
         return io.NodeOutput(trained.adapter, str(trained.path), trained.plot)
 
 

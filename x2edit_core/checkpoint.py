@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from .adapter import Adapter
@@ -34,9 +35,12 @@ def load_adapter(path: Path) -> Adapter:
     )
 
 
-def save_adapter(adapter: Adapter, path: Path) -> None:
-    """Write `adapter` to one self-describing safetensors file; the previous file survives a failed save."""
-    save_atomically(own.tensors(adapter), path, own.metadata(adapter.spec))
+def save_adapter(adapter: Adapter, path: Path, notes: Mapping[str, str] | None = None) -> None:
+    """Write `adapter` to one self-describing safetensors file; the previous file survives a failed save.
+
+    `notes` go into its metadata beside what describes it.
+    """
+    save_atomically(own.tensors(adapter), path, {**(notes or {}), **own.metadata(adapter.spec)})
 
 
 def holds_adapter(folder: Path) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from .errors import X2EditError
 
@@ -20,6 +22,66 @@ class ConfigError(X2EditError):
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
         super().__init__("The configuration has faults:\n" + "\n".join(f"  - {item}" for item in problems))
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """What a number, or every share of a table, may be: written `Annotated[int, Range(1)]`. NaN lies in no range."""
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+    """Whether `low` itself is too low."""
+    below: bool = False
+    """Whether `high` itself is too high."""
+    multiple: int = 1
+
+    def holds(self, value: float) -> bool:
+        low = value > self.low if self.above else value >= self.low
+        high = value < self.high if self.below else value <= self.high
+        return low and high and math.isfinite(value) and (self.multiple == 1 or value % self.multiple == 0)
+
+    def __str__(self) -> str:
+        low = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
+        high = f"{'below' if self.below else 'at most'} {self.high:.12g}" if math.isfinite(self.high) else ""
+        multiple = f"a multiple of {self.multiple}" if self.multiple > 1 else ""
+        *first, last = filter(None, (low, high, multiple))
+        return f"{', '.join(first)} and {last}" if first else last
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class FilePath:
+    """Marks text, or a list of it, that names files: `Annotated[str, FilePath]`."""
+
+
+def range_faults(settings: Any, prefix: str = "") -> Iterator[str]:
+    """What in a dataclass of settings, and in those inside it, lies outside the range of its field."""
+    for name, hint in typing.get_type_hints(type(settings), include_extras=True).items():
+        value = getattr(settings, name)
+        if dataclasses.is_dataclass(value):
+            yield from range_faults(value, f"{prefix}{name}.")
+        else:
+            yield from _marked_faults(hint, value, f"{prefix}{name}")
+
+
+def _marked_faults(hint: Any, value: Any, name: str) -> Iterator[str]:
+    for mark in get_args(hint)[1:] if get_origin(hint) is Annotated else ():
+        if isinstance(mark, Range):
+            for entry, number in value.items() if isinstance(value, Mapping) else [("", value)]:
+                if not mark.holds(typing.cast(float, number)):
+                    yield f"{f'{name}.{entry}'.rstrip('.')} = {number}: {mark} is needed"
+        elif mark is FilePath:
+            for text in [value] if isinstance(value, str) else value:
+                if _CONTROL.search(text):
+                    yield f"{name} = {text!r}: a path has no such characters. {_BACKSLASHES}"
+
+
+_BACKSLASHES = (
+    "In TOML a backslash within double quotes begins an escape, \\n a line break: write C:/runs/new, or 'C:\\runs\\new' in "
+    "single quotes"
+)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -45,37 +107,48 @@ def parse_toml(text: str, path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # some faults of numbers and dates are plain `ValueError`s
-        raise ConfigError([f"{path} is no valid TOML: {error}"]) from error
+        advice = f". {_BACKSLASHES}" if "\\" in text else ""
+        raise ConfigError([f"{path} is no valid TOML: {error}{advice}"]) from error
 
 
 def parse_settings(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
-    """A `cls`, a dataclass, from nested dictionaries; unknown keys and wrong types are all reported together."""
+    """A `cls`, a dataclass, from nested dictionaries; unknown keys, wrong types and ranges are all reported together."""
     problems: list[str] = []
-    found = _parse(cls, values, "", problems)
+    outside: list[str] = []
+    found = _parse(cls, values, "", problems, outside)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(problems + outside)
+    if outside := list(range_faults(found)):
+        raise ConfigError(outside)
     return found
 
 
-def _parse(cls: type, values: Mapping[str, Any], prefix: str, problems: list[str]) -> Any:
-    hints = typing.get_type_hints(cls)
+def _parse(cls: type, values: Mapping[str, Any], prefix: str, problems: list[str], outside: list[str]) -> Any:
+    """A `cls`, or None if there are `problems`; what lies `outside` its range alone keeps nothing from being made."""
+    hints = typing.get_type_hints(cls, include_extras=True)
     known = {item.name: item for item in dataclasses.fields(cls)}
     for name in sorted(set(values) - set(known)):
         problems.append(f"{prefix}{name} is not known; there are: {', '.join(known)}")
     given: dict[str, Any] = {}
     for name, item in known.items():
         if name in values:
-            given[name] = _value(hints[name], values[name], f"{prefix}{name}", problems)
+            given[name] = _value(hints[name], values[name], f"{prefix}{name}", problems, outside)
         elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
             problems.append(f"{prefix}{name} is missing")
     return None if problems else cls(**given)
 
 
-def _value(hint: Any, value: Any, name: str, problems: list[str]) -> Any:
+def _value(hint: Any, value: Any, name: str, problems: list[str], outside: list[str]) -> Any:
     """`value` as the field's type, or a problem."""
+    if get_origin(hint) is Annotated:
+        before = len(problems)
+        found = _value(get_args(hint)[0], value, name, problems, outside)
+        if len(problems) == before:
+            outside += _marked_faults(hint, found, name)
+        return found
     if dataclasses.is_dataclass(hint):
         if isinstance(value, Mapping):
-            return _parse(typing.cast(type, hint), value, f"{name}.", problems)
+            return _parse(typing.cast(type, hint), value, f"{name}.", problems, outside)
         problems.append(f"{name}: a table was expected")
     elif get_origin(hint) is Literal:
         if value not in get_args(hint):

@@ -434,3 +434,28 @@ def test_reading_gives_its_evidence():
     reading = read("make the car red")
     assert reading.task is Task.COLOR
     assert any(item.task is Task.COLOR and item.weight > 0 for item in reading.evidence)
+
+
+@pytest.mark.parametrize(
+    ("instruction", "task"),
+    [
+        ("make (the car:1.3) red", Task.COLOR),
+        ("make ((the car:1.1):1.3) red", Task.COLOR),
+        ("make the (car) red", Task.COLOR),
+        ("make the [car] red", Task.COLOR),
+        ("(make the car red:1.2)", Task.COLOR),
+        ("remove (the dog:0.8), embedding:easynegative", Task.REMOVE),
+        ("make the car red <lora:ghibli:0.8>", Task.COLOR),
+        ("把(汽车:1.3)变成红色", Task.COLOR),
+        ("make the car \\(the left one\\) red", Task.COLOR),
+    ],
+)
+def test_weights_of_a_prompt_are_no_part_of_what_it_says(instruction, task):
+    assert classify(instruction).task is task
+
+
+def test_a_model_reads_the_words_without_their_weights():
+    chat = ScriptedChat(error=ChatError("scripted", "no answer"))
+    assert classify("make (the car:1.3) red", chat).task is Task.COLOR, "the rules, in its place"
+    heard = repr(chat.messages)
+    assert "make the car red" in heard and "1.3" not in heard

@@ -196,6 +196,25 @@ def test_own_comfyui_is_used_as_it_is(installs, tmp_path, monkeypatch):
         find_host()
 
 
+def test_a_comfyui_of_ones_own_without_its_python_is_told_which_variable_to_set(installs, tmp_path, monkeypatch):
+    """This Python cannot run it, and there is none beside it; then there is one, and it is taken."""
+    own = tmp_path / "own"
+    for name, text in FILES.items():
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).write_text(text)
+    monkeypatch.setenv("COMFYUI_PATH", str(own))
+    monkeypatch.setattr(host, "_NEEDED", ("json", "no_such_module"))
+    with pytest.raises(DevError, match=r"has no no_such_module\. Set COMFYUI_PYTHON to the Python that runs"):
+        find_host()
+    monkeypatch.setattr(host, "_NEEDED", ("json",))
+    assert find_host().python == sys.executable
+    if os.name == "posix":
+        beside = own / "venv" / "bin" / "python"
+        beside.parent.mkdir(parents=True)
+        beside.symlink_to(sys.executable)
+        assert find_host().python == str(beside)
+
+
 def test_missing_test_tools_are_one_clear_error(monkeypatch):
     monkeypatch.setattr(testing, "DEV_TOOLS", ("pytest==1", "no-such-tool==1"))
     with pytest.raises(DevError, match=r"lacks the test tools: no_such_tool\. .*--install-tools"):

@@ -7,10 +7,26 @@ import os
 import pytest
 
 from x2edit_core.errors import X2EditError
-from x2edit_core.paths import LONGEST_PART, file_inside, plain_name
+from x2edit_core.formats.files import replacing
+from x2edit_core.paths import LONGEST_PART, file_inside, plain_name, reaches_network_or_device, without_suffix
 
 
-@pytest.mark.parametrize("name", ["my_edit", "styles/my edit", "Édition 2.1", "剪辑", "a..b", "...x"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "my_edit",
+        "styles/my edit",
+        "Édition 2.1",
+        "剪辑",
+        "a..b",
+        "...x",
+        "剪" * 66,
+        "console",
+        "nullify",
+        "com10",
+        "aux_1",
+    ],
+)
 def test_plain_names_stay(name):
     assert plain_name(name, "The name") == name
 
@@ -20,13 +36,44 @@ def test_either_separator_is_read():
 
 
 ESCAPES = ["", ".", "..", "../a", "a/../b", "/a", "a/", "a//b", "\\a", "..\\a", "C:\\a", "C:a", "\\\\server\\a", "a\0b",
-           "a\nb", "a/ ", "nul:", "a*", "x" * (LONGEST_PART + 1)]  # fmt: skip
+           "a\nb", "a/ ", "nul:", "a*", "x" * (LONGEST_PART + 1), "剪" * 80, "é" * 101, "😀" * 51, "nul", "CON", "aux.txt",
+           "styles/Com1.safetensors", "lpt³", "NUL .x", "conin$", "con.tar.gz", "a.", "a ", "styles./a", "\ud800"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ESCAPES)
 def test_others_are_refused_on_every_system(name):
     with pytest.raises(X2EditError, match=r"The name .* cannot be a file's name"):
         plain_name(name, "The name")
+
+
+def test_a_name_that_is_allowed_can_be_saved_under_with_every_suffix_it_gets(tmp_path):
+    """The longest name, in letters of several bytes, as a run's folder, an adapter and an AlignNet, through `replacing`."""
+    name = plain_name("剪" * (LONGEST_PART // 3), "The name")
+    for file in (f"{name}.safetensors", f"{name}_alignnet.bin", f"{name}/state-0000001.pt"):
+        with replacing(tmp_path / file) as part:
+            part.write_bytes(b"x")
+        assert (tmp_path / file).read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("name", ["x", "x.safetensors", "x.SafeTensors", "x.safetensors.safetensors"])
+def test_a_suffix_is_not_added_twice(name):
+    assert without_suffix(name, ".safetensors") == "x"
+
+
+NETWORK = ["\\\\server\\share", "//server/share", "\\/server/a", "/\\server", "\\\\?\\C:\\a", "\\\\.\\pipe\\x", " //server/a", "file://x/a",
+           "NUL", "C:\\data\\con", "a/aux.txt", "a/prn ./b", "https://x/a.jsonl"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORK)
+def test_paths_that_would_reach_out_are_known_by_their_name(name):
+    assert reaches_network_or_device(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["/data/pairs", "pairs", "C:\\data\\pairs", "./a/../b", "a//b", "数据/pairs.jsonl", "~/x"]
+)
+def test_other_paths_do_not(name):
+    assert not reaches_network_or_device(name)
 
 
 @pytest.fixture

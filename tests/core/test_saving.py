@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import threading
@@ -16,7 +18,7 @@ import torch
 
 from x2edit_core.checkpoint import load_adapter, save_adapter
 from x2edit_core.errors import X2EditError
-from x2edit_core.formats.files import replacing
+from x2edit_core.formats.files import replacing, try_to_write
 from x2edit_core.sites import FluxShape
 from x2edit_core.train.adapters import new_adapter, spec_for
 from x2edit_core.train.checkpoints import claimed, load_newest, save_state
@@ -101,6 +103,72 @@ def test_no_room_leaves_the_previous_file(little_room, write):
         write(folder, 1)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     write(folder, 1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only there folders are synced")
+def test_what_is_saved_is_on_the_disk_before_and_after_it_gets_its_name(tmp_path, monkeypatch):
+    """A power cut after the rename must not find an empty file: content, name, folder, in this order."""
+    done = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted_sync(handle):
+        kind = "folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else f"{os.fstat(handle).st_size} bytes"
+        done.append(kind)
+        fsync(handle)
+
+    def noted_replace(path, target):
+        done.append("name")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    with replacing(tmp_path / "a") as part:
+        part.write_bytes(b"abc")
+    assert done == ["3 bytes", "name", "folder"]
+
+
+@pytest.mark.parametrize(("number", "fatal"), [(errno.EIO, True), (errno.ENOSPC, True), (errno.EINVAL, False)])
+def test_a_disk_that_fails_to_sync_is_told_but_one_that_knows_no_sync_is_not(tmp_path, monkeypatch, number, fatal):
+    (tmp_path / "a").write_bytes(b"before")
+
+    def failing(handle):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", failing)
+    told = pytest.raises(X2EditError, match="could not be written") if fatal else contextlib.nullcontext()
+    with told, replacing(tmp_path / "a") as part:
+        part.write_bytes(b"after")
+    assert (tmp_path / "a").read_bytes() == (b"before" if fatal else b"after")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_place_is_tried_without_leaving_anything(tmp_path):
+    kept = tmp_path / "kept"
+    kept.write_bytes(b"k")
+    try_to_write(tmp_path / "new" / "deep" / "a.safetensors")
+    try_to_write(kept)
+    assert sorted(tmp_path.rglob("*")) == [kept] and kept.read_bytes() == b"k"
+    with pytest.raises(X2EditError, match="could not be written"):
+        try_to_write(tmp_path / ("剪" * 90))
+    with pytest.raises(X2EditError, match="could not be written"):
+        try_to_write(kept / "below a file")
+    (tmp_path / "folder.bin").mkdir()
+    with pytest.raises(X2EditError, match="a folder of that name"):
+        try_to_write(tmp_path / "folder.bin")
+
+
+def test_a_run_that_is_refused_leaves_no_folder_and_one_that_left_something_keeps_it(tmp_path):
+    with pytest.raises(X2EditError, match="refused"), claimed(tmp_path / "runs" / "a"):
+        raise X2EditError("refused")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(X2EditError, match="refused"), claimed(tmp_path / "runs" / "a"):
+        (tmp_path / "runs" / "a" / "skipped.txt").write_bytes(b"why")
+        raise X2EditError("refused")
+    assert (tmp_path / "runs" / "a" / "skipped.txt").exists()
+    (tmp_path / "mine").mkdir()
+    with claimed(tmp_path / "mine"):
+        pass
+    assert (tmp_path / "mine").is_dir(), "a folder that was there before stays"
 
 
 def test_an_interrupted_save_leaves_nothing(tmp_path):

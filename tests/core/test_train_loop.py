@@ -12,7 +12,7 @@ from x2edit_core.train import loop
 from x2edit_core.train.batches import Batches, Ranks, SampleError
 from x2edit_core.train.checkpoints import states
 from x2edit_core.train.config import parse_config
-from x2edit_core.train.journal import read_table
+from x2edit_core.train.journal import plot_losses, read_table
 from x2edit_core.train.model import Prediction
 from x2edit_core.train.parallel import local  # noqa: F401 (for the processes of `ranks_train`)
 from x2edit_core.train.samples import Example
@@ -251,7 +251,7 @@ def test_another_configuration_is_not_mixed_into_a_run(tmp_path):
     assert trainer_for(config_for(tmp_path, steps=8)).step == 4, "a run may be made longer"
 
 
-def test_divergence_ends_the_run_and_leaves_the_last_state(tmp_path):
+def test_weights_that_are_no_numbers_end_the_run_and_the_last_state_stays(tmp_path):
     run(config_for(tmp_path, steps=4))
     trainer = trainer_for(config_for(tmp_path, steps=8))
     with torch.no_grad():
@@ -259,6 +259,173 @@ def test_divergence_ends_the_run_and_leaves_the_last_state(tmp_path):
     with pytest.raises(loop.Diverged, match="step 5"):
         trainer.run()
     assert trainer_for(config_for(tmp_path, steps=8)).step == 4
+
+
+class Spoilt(ToyModel):
+    """Gives no numbers in the steps (counted from 1) that `spoilt` says, one pass a step."""
+
+    def __init__(self, spoilt):
+        super().__init__()
+        self.spoilt, self.passes = spoilt, 0
+
+    @contextlib.contextmanager
+    def predicting(self, inputs, watch=None):
+        self.passes += 1
+        with super().predicting(inputs, watch) as prediction:
+            factor = float("nan") if self.spoilt(self.passes) else 1.0
+            yield Prediction(prediction.velocity * factor, prediction.features, prediction.gates)
+
+
+def spoilt_trainer(config, spoilt):
+    trainer, model = trainer_for(config), Spoilt(spoilt)
+    return loop.Trainer(config, loop.dataclasses.replace(trainer.parts, model=model, weights=model, blocks=()))
+
+
+def test_bad_steps_change_nothing_are_counted_and_listed(tmp_path, caplog):
+    """Steps 3 and 6 of twelve give no numbers: the weights stay, the others learn, and a resumed run still knows."""
+    config = config_for(tmp_path / "a")
+    trainer, kept = spoilt_trainer(config, lambda step: step in (3, 6)), {}
+
+    def keep(report):
+        kept[report.step] = [weight.detach().clone() for weight in trainer.parts.weights.parameters()], report.skipped
+
+    assert trainer.run(keep) is not None
+    same = [n for n in range(2, 13) if all(torch.equal(a, b) for a, b in zip(kept[n][0], kept[n - 1][0], strict=True))]
+    assert same == [3, 6] == trainer.bad == [step for step, (_, skipped) in kept.items() if skipped]
+    assert "step 3 is skipped" in caplog.text and "Its samples: words" in caplog.text
+    assert any("2 of 12 steps were skipped" in note for note in trainer.notes)
+    rows = read_table(tmp_path / "a" / "losses.csv")
+    assert [row["step"] for row in rows if row["loss"] == "nan"] == ["3", "6"] and len(rows) == 12
+    assert plot_losses([1, 2, 3], [1.0, float("nan"), 2.0]).tobytes() == plot_losses([1, 3], [1.0, 2.0]).tobytes()
+    assert trainer_for(config_for(tmp_path / "a", steps=20)).bad == [3, 6]
+
+
+def test_a_diverged_run_saves_its_last_finite_state_beside_those_before(tmp_path):
+    """From step 6 on every step is bad; what steps 1 to 5 learnt is kept, and so is the earlier state of step 4."""
+    with pytest.raises(loop.Diverged, match=r"step 6.*10 of the last 20 steps"):
+        spoilt_trainer(config_for(tmp_path, steps=40, keep=1), lambda step: step > 5).run()
+    assert [path.name for path in states(tmp_path)] == ["state-0000012.pt", "state-0000015.pt"]
+    run(config_for(tmp_path / "whole", steps=5, optim={"rate": 0.05, "ema": 0.9}))
+    saved = torch.load(states(tmp_path)[-1])
+    assert saved["skipped"] == list(range(6, 16))
+    assert all(bool(torch.isfinite(weight).all()) for weight in saved["weights"].values())
+    assert (tmp_path / "result.pt").exists()
+
+
+def test_a_run_of_bad_steps_alone_saves_nothing(tmp_path):
+    trainer = spoilt_trainer(config_for(tmp_path, steps=5), lambda step: True)
+    assert trainer.run() is None and trainer.notes
+    assert not states(tmp_path) and not (tmp_path / "result.pt").exists()
+
+
+def test_a_state_with_weights_that_are_no_numbers_gives_way_to_the_one_before(tmp_path):
+    run(config_for(tmp_path, steps=8))
+    newest = states(tmp_path)[-1]
+    state = torch.load(newest)
+    state["weights"]["mix"][0] = float("inf")
+    torch.save(state, newest)
+    assert trainer_for(config_for(tmp_path, steps=8)).step == 4
+
+
+class Unread(ToyPool):
+    """Some samples' latents hold no numbers."""
+
+    def __init__(self, spoilt, part):
+        super().__init__()
+        self._spoilt, self._part = spoilt, part
+
+    def name_of(self, index):
+        return f"picture {index}.png"
+
+    def example(self, index):
+        example = super().example(index)
+        if index in self._spoilt:
+            spoilt = getattr(example, self._part).clone()
+            spoilt[0, 0, 0] = float("-inf") if index % 2 else float("nan")
+            example = loop.dataclasses.replace(example, **{self._part: spoilt})
+        return example
+
+
+@pytest.mark.parametrize("part", ["target", "reference"])
+def test_samples_that_are_no_numbers_are_left_out_and_told_by_name(tmp_path, part):
+    told = []
+    _, reports = run(config_for(tmp_path, steps=8), pool=Unread({0, 3, 5}, part), report=told.append)
+    assert not any(report.skipped for report in reports)
+    assert {str(error).split(":")[0] for error in told} == {"picture 0.png", "picture 3.png", "picture 5.png"}
+
+
+def test_samples_whose_text_has_no_encoding_are_left_out_too(tmp_path):
+    told, pool = [], Changed("other words")
+    config = config_for(tmp_path)
+    batches = Batches({"edit": pool}, config, None, told.append, {"other words"})
+    pool.example = lambda index, example=pool.example: loop.dataclasses.replace(
+        example(index), instruction=pool.words[index]
+    )
+    seen = {words for number in range(8) for words in batches.at(number).instructions}
+    batches.close()
+    assert seen == {"words"} and {str(error).split(":")[0] for error in told} == {"sample 7"}
+
+
+def test_more_steps_than_asked_for_are_told(tmp_path):
+    run(config_for(tmp_path, steps=6))
+    trainer = trainer_for(config_for(tmp_path, steps=3))
+    assert trainer.outcome == "6 steps were done before and 3 are asked for, so nothing was trained"
+    assert trainer.run() is not None and trainer.outcome in trainer.notes
+    assert trainer_for(config_for(tmp_path, steps=12)).outcome == "6 of 12 steps done"
+
+
+class Changed(ToyPool):
+    """The toy's samples after one of the things that happen to data."""
+
+    def __init__(self, change):
+        super().__init__()
+        count = {"fewer": 14, "more": 16}.get(change, 16)
+        self.words = ["words"] * count
+        self._targets, self.tasks, self.buckets = self._targets[:count], self.tasks[:count], self.buckets[:count]
+        if change == "another picture":
+            self._targets[5] = torch.roll(self._targets[5], 1, -1) + 0.5
+        if change == "other words":
+            self.words[7] = "other words"
+        if change == "another task":
+            self.tasks[2] = 9
+        if change == "last bits":
+            self._targets = [target * 1.001 for target in self._targets]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [("", ""), ("last bits", ""), ("fewer", "16 samples then, 14 now"), ("another picture", "1 of 16 compared samples"),
+     ("other words", "1 samples have other words"), ("another task", "1 samples have other words, tasks")],
+)  # fmt: skip
+def test_a_run_that_goes_on_says_if_its_data_has_changed(tmp_path, change, told):
+    run(config_for(tmp_path, steps=4), pool=Changed(""))
+    trainer = trainer_for(config_for(tmp_path, steps=8), pool=Changed(change))
+    assert trainer.step == 4
+    found = [note for note in trainer.notes if "not what" in note]
+    assert bool(found) == bool(told) and all(told in note for note in found)
+
+
+def test_the_same_data_under_another_path_is_the_same_data(tmp_path):
+    for steps, path in ((4, "D:/pairs"), (8, "/mnt/d/pairs")):
+        data = {"kind": "folder", "path": path, "cache": f"{path}/cache", "workers": steps}
+        trainer = trainer_for(config_for(tmp_path, steps=steps, data=data))
+        trainer.run()
+    assert trainer.step == 8 and not trainer.notes
+    state = torch.load(states(tmp_path)[-1])
+    state["config"] = state["config"].replace('path = "data"', 'path = "D:/pairs"')
+    torch.save(state, states(tmp_path)[-1])
+    data = {"kind": "folder", "path": "elsewhere"}
+    assert trainer_for(config_for(tmp_path, steps=9, data=data)).step == 8, (
+        "a state of an earlier version, with its path"
+    )
+
+
+def test_batches_without_a_pair_are_counted_and_add_no_constant(tmp_path):
+    _, reports = run(config_for(tmp_path / "a", batch=1, loss={"contrast": 0.2}))
+    assert all(report.contrast == pytest.approx(0.0, abs=1e-6) for report in reports)
+    trainer = trainer_for(config_for(tmp_path / "b", batch=1, loss={"contrast": 0.2}))
+    trainer.run()
+    assert any("12 of 12 batches held no two samples of one task" in note for note in trainer.notes)
 
 
 def test_broken_samples_are_replaced_and_told(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -120,3 +121,21 @@ def test_two_processes_compute_what_one_does_and_send_few_bytes(golden):
     small = 4 * (2 * rows) ** 2 * len(hidden) * 2 + 1000
     assert first["sent_forward"] <= features / 2 + small, "(W − 1)/W of its features, W = 2"
     assert first["sent_backward"] <= features / 2 + small
+
+
+def test_a_contrast_without_pairs_has_upstreams_gradient_and_not_its_constant():
+    """Three samples of three tasks: the formula as written, with ε in place of the empty sum of partners."""
+    features = [torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(n), requires_grad=True) for n in (1, 2)]
+    tasks, tau = torch.tensor([0, 1, 2]), 0.5
+    found = losses.task_contrast(features, tasks, tau)
+    gradients = torch.autograd.grad(found, features)
+    written = []
+    for feature in features:
+        z = torch.nn.functional.normalize(feature.flatten(1), dim=1)
+        distances = (z[:, None] - z.detach()[None]).square().sum(-1)
+        others = torch.exp(-distances / tau) * (1 - torch.eye(3))
+        written.append(-torch.log(losses.EPSILON / (1 + others.sum(1) + losses.EPSILON)).mean())
+    upstream = torch.stack(written).mean()
+    for one, other in zip(gradients, torch.autograd.grad(upstream, features), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
+    assert float((upstream - found).detach()) == pytest.approx(-math.log(losses.EPSILON), rel=1e-5)

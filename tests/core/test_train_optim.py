@@ -145,3 +145,23 @@ def test_the_rate_reaches_every_weight_under_muon():
     assert all(torch.equal(a, b) for a, b in zip(before, trained(net, optimiser, 1), strict=True))
     optim.set_rate(optimiser, 0.01)
     assert not any(torch.equal(a, b) for a, b in zip(before, trained(net, optimiser, 1), strict=True))
+
+
+def test_the_true_rate_of_prodigy_is_what_it_moves_weights_by():
+    """On |w − 3|, whose gradient is 1 or −1, it finds steps far larger than its first; AdamW's are as set."""
+    pytest.importorskip("prodigyopt")
+    weight = torch.nn.Parameter(torch.zeros(4))
+    optimiser = optim.make_optimiser({"w": weight}, OptimConfig(name="prodigy", rate=1.0, decay=0.0))
+    assert optim.true_rate(optimiser) == pytest.approx(1e-6) and optim.never_adapted(optimiser)
+    moved = []
+    for _ in range(60):
+        before = weight.detach().clone()
+        (weight - 3).abs().sum().backward()
+        rate = optim.true_rate(optimiser)
+        optimiser.step()
+        optimiser.zero_grad()
+        moved.append((rate, float((weight.detach() - before).abs().max())))
+    assert not optim.never_adapted(optimiser) and optim.true_rate(optimiser) > 1e-3
+    assert all(0.3 * rate <= step <= 3 * rate for rate, step in moved if step)
+    adamw = optim.make_optimiser({"w": weight}, OptimConfig(rate=0.02))
+    assert optim.true_rate(adamw) == 0.02 and not optim.never_adapted(adamw)

@@ -91,10 +91,18 @@ def test_the_packs_loader_takes_the_file_and_reads_texts_as_training_did(pack, m
 
 def test_the_node_publishes_both_files(pack, trained, tmp_path):
     folder, _ = trained
-    pack.core("comfy_bridge.training_node")._publish(folder, tmp_path / "mine.safetensors")
-    assert pack.core("checkpoint").load_adapter(tmp_path / "mine.safetensors").task_aware
+    shelf = pack.core("comfy_bridge.publishing").Shelf
+    wanted = tmp_path / "mine.safetensors"
+    assert shelf(folder, wanted, True).publish() == wanted
+    assert pack.core("checkpoint").load_adapter(wanted).task_aware
     found = pack.core("alignnet").load_alignnet(tmp_path / "mine_alignnet.bin").state_dict()
     assert all(torch.equal(found[name], weight) for name, weight in alignnet_in(folder).items())
+    assert shelf(folder, wanted, True).publish() == wanted, "both are the run's own"
+    (tmp_path / "mine_alignnet.bin").write_bytes(b"somebody else's")
+    other = shelf(folder, wanted, True)
+    assert other.publish() == tmp_path / "mine_2.safetensors" and "mine_2" in other.told
+    assert (tmp_path / "mine_alignnet.bin").read_bytes() == b"somebody else's"
+    assert (tmp_path / "mine_2_alignnet.bin").exists()
 
 
 def test_an_alignnet_that_stays_gives_the_same_texts_from_files(pack, models, cache, trained, tmp_path):

@@ -176,6 +176,79 @@ def test_what_breaks_in_a_run_is_listed_beside_its_cache(pack, models, tmp_path)
     assert not (config.cache / "skipped.txt").exists(), "the next start encodes it anew"
 
 
+def folder_of_pairs(data, count=3):
+    data.mkdir()
+    for index in range(count):
+        for side in ("source", "target"):
+            pixels = np.random.default_rng(index).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(data / f"{index}_{side}.png")
+        (data / f"{index}.txt").write_text(f"Make it red {index}")
+    return data
+
+
+def lora_config(pack, tmp_path):
+    values = {
+        "kind": "lora", "output": str(tmp_path / "run"), "steps": 3, "batch": 3, "adapter": {"rank": 2},
+        "model": {"base": "connected", "precision": "float32"},
+        "data": {"kind": "folder", "path": str(folder_of_pairs(tmp_path / "data")), "size": 32},
+    }  # fmt: skip
+    return pack.core("train.config").parse_config(values)
+
+
+def test_a_picture_whose_latents_are_no_numbers_is_listed_when_it_is_stored(pack, models, tmp_path, monkeypatch):
+    """As half precision does to some pictures: the second one's first value is infinite."""
+    module, config = pack.core("comfy_bridge.training_models"), lora_config(pack, tmp_path)
+    encode, calls = module.HostPictures.encode, []
+
+    def spoilt(self, pictures):
+        calls.append(encode(self, pictures))
+        if len(calls) == 3:
+            calls[-1][0, 0, 0, 0] = float("inf")
+        return calls[-1]
+
+    monkeypatch.setattr(module.HostPictures, "encode", spoilt)
+    parts = pack.core("comfy_bridge.training_setup").assemble(config, models=models)
+    assert len(parts.batches.pools["edit"].tasks) == 2
+    (listed,) = (config.cache / "skipped.txt").read_text().splitlines()
+    assert "1_source.png" in listed and "no numbers" in listed
+    parts.batches.close()
+    monkeypatch.undo()
+    whole = pack.core("comfy_bridge.training_setup").assemble(config, models=models).batches
+    assert len(whole.pools["edit"].tasks) == 3 and not (config.cache / "skipped.txt").exists()
+    whole.close()
+
+
+def test_a_text_whose_encoding_is_no_numbers_is_left_out_and_listed(pack, flux_text, tmp_path):
+    clip = FluxText(flux_text)
+    forward = clip.cond_stage_model.forward
+
+    def spoilt(tokens):
+        context, pooled = forward(tokens)
+        return (context + float("nan"), pooled) if len(clip.cond_stage_model.seen) == 2 else (context, pooled)
+
+    clip.cond_stage_model.forward = spoilt
+    clip.cond_stage_model.seen.clear()
+    text = stored(pack, clip, tmp_path, "lora")
+    try:
+        text.prepare(["a", "b", "c"], lambda done, total: None)
+    finally:
+        del clip.cond_stage_model.forward
+    assert text.broken == {"b"} and len(list((tmp_path / "text").rglob("*.safetensors"))) == 2
+
+
+def test_what_encodes_to_other_channels_is_refused_in_words(pack, models):
+    module = pack.core("comfy_bridge.training_models")
+    flux = models.model.model.diffusion_model
+    found = (torch.zeros(1, 4, flux.params.context_in_dim), torch.zeros(1, flux.params.vec_in_dim))
+    module.require_widths(found, flux)
+    with pytest.raises(ValueError, match="The text encoder gives 768 and"):
+        module.require_widths((torch.zeros(1, 77, 768), found[1]), flux)
+    pictures = module.HostPictures(models.vae, models.model)
+    pictures._vae = type("FourChannels", (), {"encode": staticmethod(lambda pixels: torch.zeros(1, 4, 4, 4))})
+    with pytest.raises(ValueError, match=r"latents of \[4, 4, 4\]; FLUX.1 has 16 channels"):
+        pictures.encode(torch.zeros(1, 32, 32, 3, dtype=torch.uint8))
+
+
 @pytest.mark.parametrize(("kind", "top_k"), [("icedit", 1), ("icedit_moe", 1), ("x2edit", 2)])
 def test_the_research_layout_computes_the_same_whatever_alpha_is(pack, tmp_path, kind, top_k):
     adapters, setup = pack.core("train.adapters"), pack.core("comfy_bridge.training_setup")

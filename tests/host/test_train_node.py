@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import comfy.model_management
 import folder_paths
 import pytest
 import torch
+from PIL import Image
 
 from .test_train_script import config_text, losses_of, run_script
 
@@ -43,12 +47,12 @@ def cache(output):
     return output / "scenes"
 
 
-def train(pack, name, steps=4, further="", patch=lambda model: model):
+def train(pack, name, steps=4, further="", patch=lambda model: model, dataset="scenes", rate=0.01, kind="x2edit"):
     model, clip, vae = pack.run("X2EditDemoModels", base="x2edit")
     model = patch(model)
     return model, pack.run(
-        "X2EditTrain", model=model, clip=clip, vae=vae, dataset="scenes", name=name, kind="x2edit", steps=steps, batch=4,
-        learning_rate=0.01, rank=2, experts=4, size=32, seed=0, further=FURTHER + further,
+        "X2EditTrain", model=model, clip=clip, vae=vae, dataset=dataset, name=name, kind=kind, steps=steps, batch=4,
+        learning_rate=rate, rank=2, experts=4, size=32, seed=0, further=FURTHER + further,
     )  # fmt: skip
 
 
@@ -133,7 +137,21 @@ def test_cancelled_before_its_first_step_a_run_leaves_no_state_and_no_adapter(pa
 @pytest.mark.parametrize(
     ("dataset", "name", "further", "told"),
     [
-        ("/nowhere", "a", "", "no data"),
+        ("/nowhere", "a", "", "outside of the folders that a graph may read"),
+        ("nowhere", "a", "", "no data"),
+        ("//server/share", "a", "", "outside of the folders"),
+        ("\\\\server\\share", "a", "", "outside of the folders"),
+        ("../../etc", "a", "", "outside of the folders"),
+        ("scenes", "a", '[data]\nkind = "folder"\npath = "/etc"', "outside of the folders"),
+        ("scenes", "a", '[model]\nalignnet = "/etc/passwd"', "model.alignnet .* outside of the folders"),
+        ("scenes", "a", 'kind = "base"', "is for the script"),
+        ("scenes", "a", "[data]\nworkers = 200", r"data\.workers = 200: at least 0 and at most 8"),
+        ("scenes", "a", "[data]\nsize = 8192", r"data\.size = 8192"),
+        ("scenes", "a", "steps = 100000000", r"steps = 100000000"),
+        ("scenes", "a", "[optim]\nname = 'prodigy'", "learning_rate.*to 1"),
+        ("scenes", "a", "[loss]\nedited = -5", r"loss\.edited = -5"),
+        ("scenes", "剪" * 80, "", "240 bytes"),
+        ("scenes", "nul.safetensors", "", "a device on Windows"),
         ("scenes", "../a", "", "cannot be a file's name"),
         ("scenes", "/tmp/a", "", "cannot be a file's name"),
         ("scenes", "C:a", "", "cannot be a file's name"),
@@ -161,3 +179,149 @@ def test_two_runs_of_one_name_do_not_mix(pack, output):
     with claimed(output / "shared"), pytest.raises(ValueError, match="another training run"):
         train(pack, "shared")
     train(pack, "shared", steps=1)
+
+
+def foreign_file(pack, seed=5):
+    """Somebody's adapter, of this FLUX's shape, in models/x2edit under the name `taken`."""
+    setup, adapters, checkpoint = (pack.core(name) for name in ("train.config", "train.adapters", "checkpoint"))
+    shape = pack.core("sites").FluxShape(256, 2, 4)
+    adapter = adapters.new_adapter(
+        adapters.spec_for("x2edit", setup.AdapterConfig(experts=4, rank=2), shape), True, seed
+    )
+    path = Path(folder_paths.get_folder_paths("x2edit")[0]) / "taken.safetensors"
+    checkpoint.save_adapter(adapter, path)
+    return path
+
+
+def test_a_run_replaces_its_own_result_and_nobody_elses(pack, output, caplog):
+    """The name is taken: the file stays bit by bit, the run's is another, on every later publication too."""
+    path = foreign_file(pack)
+    before = path.read_bytes()
+    _, (_, published, _) = train(pack, "taken", steps=1)
+    assert path.read_bytes() == before and Path(published).name == "taken_2.safetensors"
+    assert "models/x2edit has another taken.safetensors already" in caplog.text
+    first = Path(published).read_bytes()
+    _, (newest, again, _) = train(pack, "taken", steps=3)
+    assert again == published and Path(again).read_bytes() != first and path.read_bytes() == before
+    assert not path.with_name("taken_3.safetensors").exists()
+    (loaded,) = pack.run("X2EditAdapterLoader", adapter_name="taken_2.safetensors")
+    expected = newest.adapter.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.adapter.state_dict().items())
+
+
+def test_a_file_that_took_the_place_of_a_result_stays_too(pack, output):
+    """Somebody replaced the published file by hand; another run of that name began in another output folder."""
+    _, (_, published, _) = train(pack, "replaced", steps=1)
+    foreign = foreign_file(pack)
+    foreign.replace(published)
+    before = Path(published).read_bytes()
+    _, (_, other, _) = train(pack, "replaced", steps=2)
+    assert Path(published).read_bytes() == before and Path(other).name == "replaced_2.safetensors"
+
+
+def test_a_result_of_before_results_named_their_run_is_known_by_its_content(pack, output):
+    _, (adapter, published, _) = train(pack, "older", steps=1)
+    pack.core("checkpoint").save_adapter(adapter.adapter, Path(published))
+    (output / "older" / "run-id.txt").unlink()
+    _, (_, again, _) = train(pack, "older", steps=2)
+    assert again == published
+
+
+def test_a_suffix_in_the_name_is_not_added_twice(pack, output):
+    _, (_, published, _) = train(pack, "Suffixed.safetensors", steps=1)
+    assert Path(published).name == "Suffixed.safetensors" and (output / "Suffixed").is_dir()
+
+
+def test_nothing_trains_that_cannot_be_published(pack, output, monkeypatch):
+    """A folder has the adapter's name: told before any data is drawn, and no folder is left of the run."""
+    target = Path(folder_paths.get_folder_paths("x2edit")[0]) / "blocked.safetensors"
+    target.mkdir()
+    node = pack.core("comfy_bridge.training_node")
+    monkeypatch.setattr(node.Shelf, "_mine", lambda self, path: True)
+    monkeypatch.setattr(node, "assemble", lambda *args, **options: pytest.fail("data was prepared first"))
+    with pytest.raises(ValueError, match="a folder of that name"):
+        train(pack, "blocked")
+    assert not (output / "blocked").exists()
+    target.rmdir()
+
+
+def pairs(folder):
+    """Two pairs of flat pictures."""
+    folder.mkdir(parents=True)
+    for index in range(2):
+        for kind, colour in (("source", 40 + index), ("target", 200)):
+            Image.new("RGB", (32, 32), (colour, 60, 60)).save(folder / f"{index}_{kind}.png")
+        (folder / f"{index}.txt").write_text("make it brighter")
+    return folder
+
+
+@pytest.mark.parametrize("way", ["input", "absolute", "variable", "file", "pasted"])
+def test_data_of_allowed_folders_is_learnt_from(pack, tmp_path, monkeypatch, way):
+    places = pack.core("comfy_bridge.training_places")
+    monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(tmp_path / "input"))
+    monkeypatch.setattr(places, "roots_file", lambda: tmp_path / "system" / "data_roots.txt")
+    inside, outside = pairs(tmp_path / "input" / "pairs"), pairs(tmp_path / "disk" / "pairs")
+    dataset = {"input": "pairs", "absolute": str(inside), "pasted": f' "{inside}"\n'}.get(way, str(outside))
+    if way == "variable":
+        monkeypatch.setenv("X2EDIT_DATA_ROOTS", os.pathsep.join(["/elsewhere", str(tmp_path / "disk")]))
+    if way == "file":
+        (tmp_path / "system").mkdir()
+        (tmp_path / "system" / "data_roots.txt").write_text(f"# data\n{tmp_path / 'disk'}\n", encoding="utf-8-sig")
+    config = pack.core("comfy_bridge.training_node").node_config(dataset, "roots", {"kind": "x2edit", "steps": 1}, "")
+    assert config.data.kind == "folder"
+    assert Path(config.data.path).resolve() == (outside if way in ("variable", "file") else inside).resolve()
+
+
+def test_what_leads_out_of_the_allowed_folders_is_refused_whatever_it_is_called(pack, tmp_path, monkeypatch):
+    places = pack.core("comfy_bridge.training_places")
+    monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(tmp_path / "input"))
+    outside = pairs(tmp_path / "disk" / "pairs")
+    (tmp_path / "input").mkdir()
+    (tmp_path / "input" / "link").symlink_to(outside)
+    (tmp_path / "input" / "round").symlink_to(tmp_path / "input" / "round")
+    (tmp_path / "inputs").mkdir()
+    monkeypatch.setenv("X2EDIT_DATA_ROOTS", "disk")  # a relative root would depend on where the server was started
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "link",
+        "round",
+        str(outside),
+        "../disk/pairs",
+        str(tmp_path / "inputs"),
+        "//127.0.0.1/disk",
+    ):
+        with pytest.raises(ValueError, match="outside of the folders"):
+            places.allowed_path(name, "The data set")
+
+
+def test_a_relative_name_means_the_input_folder(pack, tmp_path, monkeypatch):
+    places = pack.core("comfy_bridge.training_places")
+    monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(tmp_path / "input"))
+    pairs(tmp_path / "disk" / "pairs")
+    monkeypatch.chdir(tmp_path)
+    assert places.allowed_path("disk/pairs", "The data set") == tmp_path / "input" / "disk" / "pairs"
+
+
+def test_no_path_that_could_reach_another_machine_is_looked_at(pack, monkeypatch):
+    """On Windows a look at \\\\server\\share sends the user's credentials there."""
+    places = pack.core("comfy_bridge.training_places")
+    looked = []
+    for name in ("exists", "resolve", "stat", "is_dir"):
+        monkeypatch.setattr(Path, name, lambda self, *a, name=name, **k: looked.append((name, str(self))) or self)
+    roots = [Path("/in")]
+    monkeypatch.setattr(places, "data_roots", lambda: roots)
+    with pytest.raises(ValueError, match="outside of the folders"):
+        places.allowed_path("\\\\server\\share\\pairs", "The data set")
+    assert not [path for _, path in looked if "server" in path]
+
+
+def test_the_nodes_log_says_what_is_about_to_be_learnt(pack, caplog, monkeypatch):
+    shown = []
+    node = pack.core("comfy_bridge.training_node")
+    monkeypatch.setattr(node, "show_on_node", lambda text, node_id: shown.append(text))
+    train(pack, "told", steps=2, further="\n[adapter]\noffset_512 = 64\n")
+    train(pack, "told", steps=1, further="\n[adapter]\noffset_512 = 64\n")
+    first, last = shown[0], shown[-1]
+    assert "edit: 12 samples, 1 size: 32 × 32 (12); tasks:" in first and "steps an epoch" in first
+    assert "adamw, rate 0.01; batch 4 × 1" in first
+    assert "2 steps were done before and 1 are asked for, so nothing was trained" in last

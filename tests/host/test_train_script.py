@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
+from devkit.layout import REPO
 from PIL import Image
 
 KINDS = ["x2edit", "moe", "lora", "icedit", "icedit_moe", "base"]
@@ -187,3 +191,65 @@ def test_diptych_modes_are_for_bases_with_the_channels_for_them(pack, tmp_path, 
         assert run_script(pack, tmp_path, text) == 1
         assert "data.mix.diptych is for kind base" in caplog.text
         caplog.clear()
+
+
+def test_a_base_of_the_wrong_form_is_refused_in_words_before_anything_is_encoded(pack, tmp_path, cache, caplog):
+    folder = tmp_path / "run"
+    text = config_text(folder, tmp_path / "cache", "icedit", model__base="demo:x2edit")
+    assert run_script(pack, tmp_path, text) == 1
+    assert "FLUX.1 Fill has 96 channels; this base takes 16" in caplog.text
+    assert not (tmp_path / "cache").exists() and not folder.exists()
+
+
+@pytest.mark.parametrize(("device", "told"), [("tpu", "cpu, cuda, xpu or mps"), ("xpu", "ComfyUI computes on cpu")])
+def test_a_device_that_is_not_there_is_no_reason_to_train_on_another(pack, tmp_path, cache, caplog, device, told):
+    text = config_text(tmp_path / "run", cache, "lora", __device=device)
+    assert run_script(pack, tmp_path, text) == 1
+    assert told in caplog.text and not (tmp_path / "run").exists()
+
+
+def test_prodigy_says_at_which_rate_it_learns(pack, tmp_path, cache, caplog):
+    """The summary and the table show what takes effect, not the setting of 1."""
+    pytest.importorskip("prodigyopt")
+    caplog.set_level("INFO")
+    text = config_text(tmp_path, cache, "lora", steps=12, optim__name="prodigy", optim__rate=1.0, optim__ema=0.0)
+    assert run_script(pack, tmp_path, text) == 0
+    assert "prodigy, rate 1, which prodigy begins at 1e-06 and adapts" in caplog.text
+    with (tmp_path / "losses.csv").open() as file:
+        rates = [float(row["rate"]) for row in csv.DictReader(file)]
+    assert rates[0] == pytest.approx(1e-6) and max(rates) < 1e-3
+    assert ("prodigy's step size never left its start" in caplog.text) == (rates[-1] == rates[0])
+
+
+def test_a_run_begins_with_what_it_learns_from_and_ends_with_how_far_it_is(pack, tmp_path, cache, caplog):
+    caplog.set_level("INFO")
+    changes = {"loss__contrast": 0.2, "__batch": 1, "optim__warmup": 9}
+    assert run_script(pack, tmp_path, config_text(tmp_path, cache, "x2edit", steps=6, **changes)) == 0
+    for line in (
+        "edit: 12 samples, 1 size: 32 × 32 (12); tasks:",
+        "edit: 12 steps an epoch, 0.5 epochs in 6 steps",
+        "adamw, rate 0.01; batch 1 × 1",
+        "loss.contrast = 0.2 teaches nothing here",
+        "optim.warmup = 9 is no shorter",
+    ):
+        assert line in caplog.text  # fmt: skip
+    assert run_script(pack, tmp_path, config_text(tmp_path, cache, "x2edit", steps=3, **changes)) == 0
+    assert "6 steps were done before and 3 are asked for, so nothing was trained" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no such signal")
+def test_a_run_that_is_terminated_keeps_its_last_step(tmp_path, cache):
+    """As a scheduler or a shutdown does it, long before the first state is due."""
+    folder = tmp_path / "run"
+    config = tmp_path / "wanted.toml"
+    config.write_text(config_text(folder, cache, "lora", steps=100000))
+    command = [sys.executable, "-m", "x2edit_core.train", str(config)]
+    with subprocess.Popen(command, cwd=REPO, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("step 4 "):
+                process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM
+    rows = len(losses_of(folder))
+    assert [path.name for path in folder.glob("state-*.pt")] == [f"state-{rows:07d}.pt"] and rows >= 4
+    assert (folder / "adapter.safetensors").exists()

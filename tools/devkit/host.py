@@ -75,7 +75,38 @@ def is_own() -> bool:
 def _own_host(path: Path, python: str | None) -> Host:
     if not (path / "main.py").is_file() or not (path / "comfy").is_dir():
         raise DevError(f"COMFYUI_PATH={path} is not a ComfyUI folder: main.py and comfy/ were expected there.")
-    return Host(str(path.resolve()), python or sys.executable, _read_version(path))
+    return Host(str(path.resolve()), python or _python_of(path), _read_version(path))
+
+
+_NEEDED = ("torch", "sqlalchemy", "safetensors", "aiohttp")
+"""Some of what ComfyUI itself imports."""
+_PLACES = ("venv", ".venv", "../venv", "../.venv", "../python_embeded", "../python_embedded")
+
+
+def _python_of(comfyui: Path) -> str:
+    """The Python beside a person's ComfyUI, or the one that runs this, if it has what ComfyUI imports."""
+    names = ("Scripts/python.exe", "python.exe") if sys.platform == "win32" else ("bin/python", "bin/python3")
+    beside = [comfyui / place / name for place in _PLACES for name in names]
+    candidates = [*(str(path) for path in beside if path.is_file()), sys.executable]
+    lacking = {python: _lacks(python) for python in candidates}
+    found = next((python for python, missing in lacking.items() if not missing), None)
+    if found is None:
+        told = "; ".join(f"{python} has no {', '.join(missing)}" for python, missing in lacking.items())
+        raise DevError(
+            f"COMFYUI_PATH={comfyui} is set and COMFYUI_PYTHON is not: {told}. Set COMFYUI_PYTHON to the Python that runs "
+            "your ComfyUI, or unset COMFYUI_PATH to use the pinned one."
+        )
+    return found
+
+
+def _lacks(python: str) -> list[str]:
+    """What of `_NEEDED` a Python cannot import."""
+    code = "import importlib.util as u, sys; print(*[n for n in sys.argv[1:] if u.find_spec(n) is None])"
+    try:
+        result = subprocess.run([python, "-c", code, *_NEEDED], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ["interpreter that starts"]
+    return result.stdout.split() if result.returncode == 0 else ["interpreter that starts"]
 
 
 def _read_version(comfyui: Path) -> str:

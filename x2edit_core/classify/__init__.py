@@ -14,6 +14,7 @@ from ..tasks import Task
 from .answer import Classification, UnreadableReplyError, ask
 from .language import UNKNOWN
 from .rules import Reading, read
+from .wording import without_weights
 
 if TYPE_CHECKING:
     from ..chat import Chat
@@ -39,7 +40,7 @@ def classify(
         minimum_confidence: below this, in 0–1, the answer is `Task.OTHER` with a warning.
         trigger_words: words of style LoRAs, comma-separated; they are taken out before anything is read.
     """
-    wanted = without_trigger_words(instruction, trigger_words)
+    wanted = without_weights(without_trigger_words(instruction, trigger_words)).strip()
     if chat is None:
         return _doubted(_by_rules(wanted), minimum_confidence)
     try:

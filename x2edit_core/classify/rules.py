@@ -9,7 +9,7 @@ from .chinese import read_chinese
 from .english import read_english
 from .evidence import Evidence, decide, weigh
 from .language import CHINESE, UNKNOWN, language_of
-from .wording import fold, set_quotes_aside
+from .wording import fold, set_quotes_aside, without_weights
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Reading:
 
 def read(instruction: str) -> Reading:
     """Reads an instruction by rules; a language other than English or Chinese reads as `other`, confidence 0."""
-    text = set_quotes_aside(fold(instruction))
+    text = set_quotes_aside(without_weights(fold(instruction)))
     language = language_of(text.replace("quoted", " "))
     if language == UNKNOWN:
         return Reading(language, (), Task.OTHER, 0.0)

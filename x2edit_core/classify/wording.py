@@ -22,6 +22,22 @@ def fold(text: str) -> str:
     return re.sub(r"\s+", " ", text.replace("’", "'").replace("‘", "'").replace("…", "...")).strip().lower()
 
 
+_WEIGHTED = re.compile(r"(?<!\\)\(([^()]*?)(?<!\\):\s*[-+]?(?:\d+\.?\d*|\.\d+)\s*\)")
+_STRESSED = re.compile(r"(?<!\\)[(\[]([^()\[\]:\d]{1,40})[)\]](?=\s+\w)")
+_NAMED = re.compile(r"(?<!\S)embedding:[^\s,]+,?|<(?:lora|lyco|hypernet):[^<>]*>", re.IGNORECASE)
+
+
+def without_weights(text: str) -> str:
+    """The words alone of a prompt in ComfyUI's notation: `(the car:1.3)` is "the car", embeddings and LoRA marks go.
+
+    Brackets without a weight stress a little; they go too where the sentence goes on behind them.
+    """
+    text, before = _NAMED.sub(" ", text), ""
+    while text != before:
+        text, before = _STRESSED.sub(r"\1", _WEIGHTED.sub(r"\1", text)), text
+    return text.replace("\\(", "(").replace("\\)", ")")
+
+
 def set_quotes_aside(text: str) -> str:
     """The text with every quotation replaced by `QUOTED`."""
     return _QUOTES.sub(f" {QUOTED} ", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from ..geometry import DiptychLayout, Side
 from . import admitted
 from .host import comfy
 from .notices import say
+from .unread import warn_if_unread
 
 Conditioning = list[list[Any]]
 NoiseMode = Literal["host", "diffusers 0.32", "diffusers 0.33"]
@@ -23,12 +25,27 @@ NOISE_MODES: tuple[NoiseMode, ...] = ("host", "diffusers 0.32", "diffusers 0.33"
 
 
 def encode_sentence(clip: Any, text: str, t5_min_length: int, guidance: float) -> Conditioning:
-    """The sentence through both text encoders, word for word: brackets are brackets and no weights."""
+    """The sentence through both text encoders, word for word: brackets are brackets and no weights, `embedding:` a word."""
     clip = clip.clone()
+    clip.tokenizer = _literal(clip.tokenizer)
     if t5_min_length:
         clip.set_tokenizer_option("t5xxl_min_length", t5_min_length)
     literal = text.replace("(", "\\(").replace(")", "\\)")
     return clip.encode_from_tokens_scheduled(clip.tokenize(literal), add_dict={"guidance": guidance})
+
+
+_NO_EMBEDDING = "\0embedding"
+
+
+def _literal(tokenizer: Any) -> Any:
+    """A copy of the host's tokenizers that looks for no embeddings: it would load, or drop, what follows `embedding:`."""
+    literal = copy.copy(tokenizer)
+    for name, part in vars(tokenizer).items():
+        if hasattr(part, "embedding_identifier"):
+            part = copy.copy(part)
+            part.embedding_identifier = _NO_EMBEDDING
+            setattr(literal, name, part)
+    return literal
 
 
 def assembled(image: Any, width: int, fill: Fill, side: Side) -> tuple[Tensor, Tensor, DiptychLayout]:
@@ -58,6 +75,7 @@ def condition(
     """
     pixels, mask = whole_tokens(*_to_paint(diptych, mask))
     text = sentence(instruction, side_of(mask), template)
+    warn_if_unread(clip, instruction)
     shown = vae.encode(greyed(pixels, mask))
     latent = {"samples": vae.encode(pixels)}
     if keep_source_panel:

@@ -13,13 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from ..demo import BASES
-from ..errors import X2EditError
+from ..errors import ModelMismatchError, X2EditError
 from ..train.config import ModelConfig
+from ..train.forms import form_of
 from ..train.streaming import BlockStream
 from .demo import demo_clip, load_demo_models
 from .host import comfy, fresh_copy, unload
 from .models import require_flux
 from .training import flux_blocks
+
+FILL_CHANNELS, LATENT_CHANNELS = 96, 16
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,28 @@ def _existing(name: str) -> Path:
             f"The file {name!r} was not found; give its path, or demo:{', demo:'.join(BASES)} for a base."
         )
     return path
+
+
+def require_form(patcher: Any, kind: str) -> None:
+    """Raise `ModelMismatchError` unless `patcher` is a FLUX that an adapter of this kind can be trained on."""
+    flux = require_flux(patcher)
+    width = flux.img_in.in_features // flux.patch_size**2
+    if form_of(kind) == "diptych" and width != FILL_CHANNELS:
+        raise ModelMismatchError(
+            f"Kind {kind} learns to paint one panel of a diptych, for which FLUX.1 Fill has {FILL_CHANNELS} channels; this "
+            f"base takes {width}. Name or connect FLUX.1 Fill dev, or train kind x2edit, moe or lora on this one."
+        )
+
+
+def require_widths(encoded: tuple[Tensor, Tensor], flux: Any) -> None:
+    """Raise `ModelMismatchError` unless texts come out as this FLUX reads them."""
+    found = tuple(part.shape[-1] for part in encoded)
+    wanted = (flux.params.context_in_dim, flux.params.vec_in_dim)
+    if found != wanted:
+        raise ModelMismatchError(
+            f"The text encoder gives {found[0]} and {found[1]} channels; this base reads {wanted[0]} and {wanted[1]}. FLUX.1 "
+            "needs CLIP-L and T5-XXL together, from a DualCLIPLoader of type flux."
+        )
 
 
 def own_flux(patcher: Any, dtype: torch.dtype, load: bool = True) -> tuple[Any, Any]:
@@ -124,6 +149,11 @@ class HostPictures:
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
         latents = self._vae.encode(pictures.float() / 255)
+        if latents.ndim != 4 or latents.shape[1] != LATENT_CHANNELS:
+            raise ModelMismatchError(
+                f"The autoencoder makes latents of {list(latents.shape)[1:]}; FLUX.1 has {LATENT_CHANNELS} channels. Connect "
+                "or name FLUX's own (ae.safetensors)."
+            )
         return self._model.model.process_latent_in(latents).float().cpu()
 
     @torch.no_grad()

@@ -13,11 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..alignnet import load_alignnet, save_alignnet
-from ..checkpoint import load_adapter, save_adapter
 from ..errors import X2EditError
-from ..formats.released_x2edit import ALIGNNET_FILE
-from ..paths import plain_name
+from ..paths import plain_name, without_suffix
 from ..settings import parse_toml
 from ..train.checkpoints import claimed
 from ..train.config import TrainConfig, parse_config
@@ -27,11 +24,15 @@ from ..train.sources import detect_kind
 from .folders import FOLDER
 from .host import comfy
 from .models import ManagedAdapter, load_managed
+from .node_text import show_on_node
+from .notices import say_once
+from .publishing import Shelf
 from .training_models import HostModels
-from .training_setup import RELEASED, RESULT, assemble
+from .training_places import allowed_path, clean_path, confined
+from .training_setup import assemble
 
 logger = logging.getLogger(__name__)
-SCENES = "scenes"
+SCENES, SUFFIX = "scenes", ".safetensors"
 _NAME = "The adapter's name"
 _PREVIEW_EVERY = 20
 
@@ -48,11 +49,13 @@ class Trained:
 def node_config(dataset: str, name: str, values: dict[str, Any], further: str) -> TrainConfig:
     """The configuration that widgets describe; `further` is TOML whose entries come on top.
 
-    A graph may be a stranger's: it writes below the output folder and to models/x2edit, whatever it says.
+    A graph may be a stranger's: it reads what `training_places` allows, and writes below the output folder and to
+    models/x2edit, whatever it says.
     """
-    name = plain_name(name, _NAME)
-    kind = SCENES if dataset.strip() in ("", SCENES) else detect_kind(Path(dataset))
-    data = {"kind": kind, "path": "" if kind == SCENES else dataset}
+    name = adapter_name(name)
+    dataset = clean_path(dataset)
+    place = None if dataset in ("", SCENES) else allowed_path(dataset, "The data set")
+    data = {"kind": SCENES, "path": ""} if place is None else {"kind": detect_kind(place), "path": str(place)}
     runs = Path(folder_paths.get_output_directory()) / "x2edit_training"
     merged: dict[str, Any] = {**values, "data": {**data, **values.get("data", {})}}
     merged["model"] = {"base": "connected", **values.get("model", {})}
@@ -61,17 +64,27 @@ def node_config(dataset: str, name: str, values: dict[str, Any], further: str) -
             raise X2EditError("`output` is not for a graph to choose: a run lies in the output folder, under its name.")
         base = merged.get(key, {})
         merged[key] = {**base, **value} if isinstance(value, dict) and isinstance(base, dict) else value
-    config = parse_config({**merged, "output": str(runs / name)})
+    config = confined(parse_config({**merged, "output": str(runs / name)}))
     if not config.data.cache:
         return config
     cache = runs / plain_name(config.data.cache, "The folder `data.cache`")
     return dataclasses.replace(config, data=dataclasses.replace(config.data, cache=str(cache)))
 
 
-def train_in_graph(config: TrainConfig, models: HostModels, name: str) -> Trained:
+def adapter_name(name: str) -> str:
+    """The name that a person gave, fit for files and without the suffix that is added to it."""
+    return plain_name(without_suffix(name.strip(), SUFFIX), _NAME)
+
+
+def train_in_graph(config: TrainConfig, models: HostModels, name: str, node_id: str | None = None) -> Trained:
     """Train, or go on with an earlier run of this name; cancelling the graph keeps what was learnt and its file."""
     bar = comfy.utils.ProgressBar(config.steps)
-    target = Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{plain_name(name, _NAME)}.safetensors"
+    target = Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{adapter_name(name)}{SUFFIX}"
+    said: list[str] = []
+
+    def say(*lines: str) -> None:
+        said.extend(line for line in lines if line and line not in said)
+        show_on_node("\n".join(said), node_id)
 
     def poll(done: int, total: int) -> None:
         del done, total
@@ -85,23 +98,26 @@ def train_in_graph(config: TrainConfig, models: HostModels, name: str) -> Traine
         poll(report.step, config.steps)
 
     with claimed(config.folder), torch.inference_mode(False):
+        shelf = Shelf(config.folder, target, config.model.train_alignnet)
+        shelf.try_to_write()
         trainer = Trainer(config, assemble(config, models=models, poll=poll))
+        say(*_warned(shelf.told), *trainer.summary())
         try:
             result = trainer.run(on_step)
         finally:
-            if trainer.step:
-                _publish(config.folder, target)
-    if result is None:
-        raise X2EditError(f"Training stopped before its first step was done; there is no adapter {name!r} yet.")
-    return Trained(load_managed(target), target, picture_tensor(plot_of(config.folder)))
+            published = shelf.publish() if trainer.step else None
+            say(*_warned(shelf.told, *trainer.notes))
+    if result is None or published is None:
+        raise X2EditError(f"Training stopped before a step of it was done; there is no adapter {name!r} yet.")
+    say(f"{trainer.outcome}; the adapter is {published.name}")
+    return Trained(load_managed(published), published, picture_tensor(plot_of(config.folder)))
 
 
-def _publish(run: Path, target: Path) -> None:
-    """Put the run's results where the loaders list them: the adapter, and AlignNet if it was trained along."""
-    if (run / RESULT).exists():
-        save_adapter(load_adapter(run / RESULT), target)
-    if (run / RELEASED / ALIGNNET_FILE).exists():
-        save_alignnet(load_alignnet(run / RELEASED / ALIGNNET_FILE), target.with_name(f"{target.stem}_alignnet.bin"))
+def _warned(*texts: str) -> list[str]:
+    """The texts, as warnings in the log and on the node too."""
+    for text in filter(None, texts):
+        say_once(f"training: {text}", f"Training: {text}.")
+    return list(texts)
 
 
 def plot_of(folder: Path) -> Any:

@@ -33,8 +33,18 @@ from ..train.streaming import BlockStream
 from .host import comfy
 from .models import flux_shape
 from .training import PassSettings, TrainableFlux, flux_blocks
-from .training_models import HostModels, HostPictures, identities, load_models, own_flux, streamed_flux
+from .training_models import (
+    HostModels,
+    HostPictures,
+    identities,
+    load_models,
+    own_flux,
+    require_form,
+    require_widths,
+    streamed_flux,
+)
 from .training_text import StoredText, text_of
+from .unread import unread_remarks
 
 logger = logging.getLogger(__name__)
 RESULT, RELEASED = "adapter.safetensors", "released"
@@ -59,6 +69,8 @@ def assemble(
         if config.kind == "base":
             device = torch.device(config.device) if config.device else comfy.model_management.get_torch_device()
             return _base_parts(config, ranks, device, poll)
+        if models is None:
+            require_device(config.device)
         return _adapter_parts(config, ranks, models or load_models(config.model), poll)
 
 
@@ -105,14 +117,21 @@ def _base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: P
 
 def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: Poll) -> Parts:
     """An adapter on a base that stays as it is."""
+    require_form(models.model, config.kind)
     dtype, stands_on = _DTYPES[config.model.precision], identities(models)
     pictures = HostPictures(models.vae, models.model)
     pools = _pools(config, form_of(config.kind), pictures, poll)
     flux, keeper, stream = _frozen(models.model, dtype, config.model.weights == "offload")
     device = next(flux.parameters()).device
     text = text_of(models.clip, config, flux, None if stream else keeper, device)
+    remarks: list[str] = []
+    unsaid: set[str] = set()
     if isinstance(text, StoredText):
-        text.prepare({words for pool in pools.values() for words in pool.words} | {""}, poll)
+        require_widths(text([""]), flux)
+        words = {words for pool in pools.values() for words in pool.words}
+        remarks += unread_remarks(models.clip, words)
+        text.prepare(words | {""}, poll)
+        unsaid = text.broken
     spec = spec_for(config.kind, config.adapter, flux_shape(flux))
     released = has_released_form(spec)
     if not released:
@@ -135,7 +154,7 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
             save_alignnet(learnt, folder / RELEASED / released_x2edit.ALIGNNET_FILE)
         return folder / RESULT
 
-    batches, blocks = Batches(pools, config, ranks, SkippedList(config.cache)), flux_blocks(flux)
+    batches, blocks = Batches(pools, config, ranks, SkippedList(config.cache), unsaid), flux_blocks(flux)
     weights = nn.ModuleDict({"adapter": adapter, "alignnet": learnt}) if learnt else adapter
     return Parts(
         model,
@@ -148,7 +167,19 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
         decode=pictures.decode,
         blocks=blocks,
         models=stands_on,
+        remarks=remarks,
     )
+
+
+def require_device(wanted: str) -> None:
+    """Raise where a configuration asks for another device than ComfyUI computes on."""
+    found = comfy.model_management.get_torch_device()
+    device = torch.device(wanted) if wanted else found
+    if device.type != found.type or device.index not in (None, found.index or 0):
+        raise X2EditError(
+            f"device = {wanted!r}, but ComfyUI computes on {found} here. Leave device empty, or choose among several GPUs with "
+            "CUDA_VISIBLE_DEVICES."
+        )
 
 
 def _frozen(patcher: Any, dtype: torch.dtype, offload: bool) -> tuple[Any, Any, BlockStream | None]:

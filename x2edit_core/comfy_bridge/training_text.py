@@ -16,6 +16,7 @@ from ..alignnet import chat_text, prompt_text
 from ..errors import ModelMismatchError
 from ..formats.files import save_atomically
 from ..train.aligned import AlignedText, alignnet_for
+from ..train.batches import SampleError
 from ..train.config import TrainConfig
 from ..train.embedded import EmbeddedText
 from ..train.forms import form_of
@@ -30,18 +31,25 @@ TrainingText = EmbeddedText | AlignedText
 
 
 class StoredText:
-    """Texts that are encoded once and kept in files under `name`, so that the encoder can be freed."""
+    """Texts that are encoded once and kept in files under `name`, so that the encoder can be freed.
+
+    `broken` holds those whose encoding is no numbers, as happens to long texts in half precision.
+    """
 
     def __init__(self, encode: OneText, name: str, cache: Path, device: torch.device) -> None:
         self._encode, self._device = encode, device
         self._folder = cache / "text" / name
+        self.broken: set[str] = set()
 
     def prepare(self, texts: Iterable[str], poll: Callable[[int, int], None]) -> None:
         """Encode what the cache lacks."""
         missing = [text for text in sorted(set(texts)) if not self._file(text).exists()]
         for number, text in enumerate(missing):
             poll(number, len(missing))
-            self._store(text)
+            try:
+                self._store(text)
+            except SampleError:
+                self.broken.add(text)
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         found = [self._read(text) for text in texts]
@@ -58,6 +66,11 @@ class StoredText:
     @torch.no_grad()
     def _store(self, text: str) -> None:
         context, pooled = self._encode(text)
+        if not bool(torch.isfinite(context).all() and torch.isfinite(pooled).all()):
+            raise SampleError(
+                f"The text encoder gives values that are no numbers for {text[:80]!r}. If it fails so for many, use its "
+                "bfloat16 or float32 file, or start ComfyUI with --fp32-text-enc."
+            )
         save_atomically({"context": context.cpu(), "pooled": pooled.cpu()}, self._file(text), {"text": text})
 
     def _file(self, text: str) -> Path:

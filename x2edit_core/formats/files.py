@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
+import os
 import pickle
 import time
 import uuid
@@ -21,6 +23,7 @@ from ..errors import CheckpointError, X2EditError
 _PREFIXES = ("module.", "base_model.model.")
 _PART = ".part"
 _ABANDONED_S = 3600.0
+_NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 class TensorFile:
@@ -118,7 +121,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; what is written there becomes `path` once it is whole.
 
     Raises `X2EditError` if it cannot be written; then, as after a kill, the previous `path` is as it was. What a kill
-    left behind goes with a later save.
+    left behind goes with a later save. What is there afterwards outlives a power cut: file and folder are synced.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +132,9 @@ def replacing(path: Path) -> Iterator[Path]:
             mode = part.stat().st_mode
             yield part
             part.chmod(mode)  # safetensors' own files are for their owner alone
+            _sync(part, os.O_RDWR)
             part.replace(path)
+            _sync_folder(path.parent)
         finally:
             part.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
@@ -137,6 +142,53 @@ def replacing(path: Path) -> Iterator[Path]:
             f"{path} could not be written ({error}). What was there before is untouched. Is there room on the disk, and "
             "may this program write there?"
         ) from error
+
+
+def _sync(path: Path, how: int) -> None:
+    """Bring what the system still holds of a file or folder onto its disk, where that disk knows how to."""
+    handle = os.open(path, how | getattr(os, "O_BINARY", 0))
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_OFFERED:
+            raise
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    """The new name itself; Windows opens no folders and writes names by itself. What is renamed is not undone."""
+    if os.name == "posix":
+        with contextlib.suppress(OSError):
+            _sync(folder, os.O_RDONLY)
+
+
+def try_to_write(path: Path) -> None:
+    """Raise `X2EditError` if `path` could not be saved, as far as an empty file shows; nothing is left of the attempt."""
+    made = missing_folders(path.parent)
+    try:
+        if os.path.isdir(path):  # noqa: PTH112 - Path's own raises for names that are too long
+            raise X2EditError(f"{path} could not be written: there is a folder of that name. Choose another name.")
+        with contextlib.suppress(_Tried), replacing(path):
+            raise _Tried
+    finally:
+        remove_empty(made)
+
+
+def missing_folders(folder: Path) -> list[Path]:
+    """`folder` and those above it that do not exist, innermost first."""
+    return [part for part in (folder, *folder.parents) if not os.path.exists(part)]  # noqa: PTH110 - as above
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those of `folders`, innermost first, that hold nothing."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+class _Tried(Exception):
+    """Leaves `replacing` before anything is replaced."""
 
 
 def _remove_abandoned(path: Path) -> None:

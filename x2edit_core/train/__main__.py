@@ -11,9 +11,13 @@ import dataclasses
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -48,11 +52,30 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if options.threads:
             torch.set_num_threads(options.threads)
-        _run(config, options.minutes, options.prepare)
+        with _ended_by_signal():
+            _run(config, options.minutes, options.prepare)
     except X2EditError as error:
         logger.error("%s", error)
         return 1
     return 0
+
+
+@contextlib.contextmanager
+def _ended_by_signal() -> Iterator[None]:
+    """Within it a termination, as a scheduler or a shutdown sends it, ends the run as Ctrl-C does: with its state saved."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    del frame
+    raise SystemExit(128 + number)
 
 
 def _run(config: TrainConfig, minutes: float | None, prepare_only: bool) -> None:
@@ -71,9 +94,11 @@ def _train(config: TrainConfig, ranks: Ranks, minutes: float | None, prepare_onl
             parts.batches.close()
             return
         trainer = Trainer(config, parts)
+        if not ranks.rank:
+            logger.info("%s", "\n".join(trainer.summary()))
         result = trainer.run(_reporting(config, minutes) if ranks.rank == 0 else lambda report: None)
         told = f"; the result is {result}" if result else ""
-        logger.info("%d of %d steps done%s", trainer.step, config.steps, told)
+        logger.info("%s%s", trainer.outcome, told)
     finally:
         if ranks.world > 1:
             dist.destroy_process_group()
@@ -121,6 +146,11 @@ def prepare_host(device: str) -> None:
     if "comfy.cli_args" in sys.modules:
         return
     root = Path(__file__).resolve().parents[2]
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise X2EditError(
+            f"device = {device!r}, but this Python's torch sees no CUDA device. Use the Python of your ComfyUI, or leave "
+            "device empty."
+        )
     folder = Path(os.environ.get("COMFYUI_PATH") or root.parents[1])
     if not (folder / "comfy" / "ldm" / "flux" / "model.py").exists():
         raise X2EditError(f"No ComfyUI was found in {folder}; set COMFYUI_PATH to the folder that holds its main.py.")
@@ -153,9 +183,11 @@ def _reporting(config: TrainConfig, minutes: float | None):  # noqa: ANN202
     def on_step(report: StepReport) -> None:
         recent.append(report)
         if report.step % config.log_every == 0 or report.step == config.steps:
-            count = len(recent)
-            loss, seconds = (sum(getattr(item, name) for item in recent) / count for name in ("loss", "seconds"))
-            logger.info("step %d of %d  loss %.4f  %.0f ms/step", report.step, config.steps, loss, seconds * 1000)
+            good = [item.loss for item in recent if not item.skipped]
+            loss, seconds = sum(good) / max(1, len(good)), sum(item.seconds for item in recent) / len(recent)
+            told = f"loss {loss:.4f}" if good else "no good step"
+            pace = f"rate {report.rate:.3g}  {seconds * 1000:.0f} ms/step"
+            logger.info("step %d of %d  %s  %s", report.step, config.steps, told, pace)
             recent.clear()
         if time.monotonic() > deadline:
             raise Stopped

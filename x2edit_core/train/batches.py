@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,6 +20,25 @@ from ..flow import draw_sigmas
 from ..tasks import Task
 from .config import TrainConfig
 from .samples import MODES, Batch, Example, Mode, Pool
+
+NOT_FINITE = "If it fails so for many, start ComfyUI with --fp32-vae or --bf16-vae and delete the data's cache."
+"""What to do about an autoencoder whose precision does not suffice."""
+
+
+def require_finite(example: Example, name: str) -> Example:
+    """The example; raises `SampleError` where its latents hold NaN or infinity, which would spoil its whole step."""
+    parts = {"target": example.target, "source": example.reference, "masked picture": example.concat}
+    bad = [part for part, latents in parts.items() if latents is not None and not bool(torch.isfinite(latents).all())]
+    if bad:
+        raise SampleError(
+            f"{name}: the latents of its {' and '.join(bad)} hold values that are no numbers. {NOT_FINITE}"
+        )
+    return example
+
+
+def _name_of(pool: Pool, index: int) -> str:
+    named = getattr(pool, "name_of", None)
+    return named(index) if named else f"sample {index}"
 
 
 @dataclass(frozen=True)
@@ -43,7 +62,8 @@ def generator(*parts: object) -> torch.Generator:
 class Batches:
     """The batches of a run by number: batch `step · accumulate + part`.
 
-    `report` is told of broken samples; each is replaced by the next good one of its bucket.
+    `report` is told of broken samples; each is replaced by the next good one of its bucket. Broken are also those whose
+    text is among the `unsaid`, which have no encoding.
     """
 
     def __init__(
@@ -52,21 +72,25 @@ class Batches:
         config: TrainConfig,
         ranks: Ranks | None = None,
         report: Callable[[SampleError], None] = lambda error: None,
+        unsaid: Collection[str] = (),
     ) -> None:
         self._config, self._ranks, self._report = config, ranks or Ranks(), report
+        self._unsaid = unsaid
         if config.batch % self._ranks.world:
             raise X2EditError(
                 f"A batch of {config.batch} cannot be shared evenly by {self._ranks.world} processes; choose a multiple."
             )
         shares = {mode: share for mode, share in config.data.mix.items() if share > 0}
         self._orders = {mode: _order(pools[mode], config, mode) for mode in _modes(shares)}
-        self._pools = pools
+        self.pools: dict[Mode, Pool] = {mode: pools[mode] for mode in _modes(shares)}
         self._modes: list[Mode] = _modes(shares)
         # Drawn one by one, so that a run that is made longer keeps the steps it has had.
         draw = random.Random(f"{config.seed}/modes")
         weights = [shares[mode] for mode in self._modes]
         count = config.steps * config.accumulate
-        self._drawn = torch.tensor([draw.choices(range(len(weights)), weights)[0] for _ in range(count)])
+        several = len(weights) > 1
+        drawn = [draw.choices(range(len(weights)), weights)[0] for _ in range(count)] if several else None
+        self._drawn = torch.tensor(drawn, dtype=torch.int8) if drawn else torch.zeros(count, dtype=torch.int8)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="x2edit-batches")
         self._next: tuple[int, Future[Batch]] | None = None
 
@@ -82,6 +106,11 @@ class Batches:
     def first(self) -> Batch:
         """The run's first batch; to be asked before any other."""
         return self._made(0)
+
+    def per_epoch(self, mode: Mode) -> int | None:
+        """Batches in which every sample of a mode is seen; None where samples are drawn by weight."""
+        order = self._orders[mode]
+        return order.per_epoch if isinstance(order, _Epochs) else None
 
     def close(self) -> None:
         self._worker.shutdown(cancel_futures=True)
@@ -103,11 +132,14 @@ class Batches:
 
     def _example(self, mode: Mode, index: int) -> Example:
         """The sample, or the next of its bucket that is not broken."""
-        pool = self._pools[mode]
+        pool = self.pools[mode]
         order = self._orders[mode]
         for candidate in order.neighbours(index):
             try:
-                return pool.example(candidate)
+                example = require_finite(pool.example(candidate), _name_of(pool, candidate))
+                if example.instruction in self._unsaid:
+                    raise SampleError(f"{_name_of(pool, candidate)}: its text encodes to values that are no numbers")
+                return example
             except SampleError as error:
                 self._report(error)
         raise X2EditError(
@@ -152,11 +184,11 @@ class _Epochs(_Order):
 
     def __init__(self, pool: Pool, config: TrainConfig, mode: Mode) -> None:
         super().__init__(pool, config, mode)
-        self._per_epoch = sum(-(-len(found) // self._size) for found in self._buckets.values())
+        self.per_epoch = sum(-(-len(found) // self._size) for found in self._buckets.values())
         self._epoch, self._batches = -1, []
 
     def batch(self, number: int) -> list[int]:
-        epoch, position = divmod(number, self._per_epoch)
+        epoch, position = divmod(number, self.per_epoch)
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, self._shuffled(epoch)
         return self._batches[position]
@@ -182,6 +214,9 @@ class _Weighted(_Order):
         by_id = {Task.from_name(name).id: weight for name, weight in config.data.tasks.items()}
         known = {task: by_id.get(task, 1.0) / count for task, count in _counts(pool.tasks).items()}
         weights = torch.tensor([known[task] for task in pool.tasks], dtype=torch.float64)
+        if not weights.sum() > 0:
+            names = ", ".join(sorted(Task.from_id(task).english for task in known))
+            raise X2EditError(f"data.tasks gives the weight 0 to every task of the data, which has: {names}.")
         self._weights = {bucket: weights[found] for bucket, found in self._buckets.items()}
 
     def batch(self, number: int) -> list[int]:

@@ -13,20 +13,28 @@ import torch
 from filelock import FileLock, Timeout
 
 from ..errors import X2EditError
-from ..formats.files import save_pickled
+from ..formats.files import missing_folders, remove_empty, save_pickled
 
 logger = logging.getLogger(__name__)
 _NAME = re.compile(r"^state-(\d+)\.pt$")
+LOCK_FILE = ".lock"
 
 
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Within it the run in `folder` is this process's; raises `X2EditError` where another one is at work.
 
-    The system holds the claim and lets go of it with the process, however that ends.
+    The system holds the claim and lets go of it with the process, however that ends. A run that leaves nothing leaves
+    no folder either.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    made = missing_folders(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise X2EditError(
+            f"The run's folder {folder} cannot be made ({error.strerror}). Name another one in `output`."
+        ) from error
+    lock = FileLock(folder / LOCK_FILE)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -38,7 +46,18 @@ def claimed(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if made:
+            _remove_lone_lock(folder)
         lock.release()
+        if made:
+            _remove_lone_lock(folder)  # Windows removes no file that is open
+            remove_empty(made)
+
+
+def _remove_lone_lock(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        if [path.name for path in folder.iterdir()] == [LOCK_FILE]:
+            (folder / LOCK_FILE).unlink()
 
 
 def states(folder: Path) -> list[Path]:
@@ -73,6 +92,8 @@ def _whole(state: Any) -> dict[str, Any]:
     wrong = [name for name, kind in expected.items() if not isinstance(state.get(name), kind)]
     if wrong:
         raise X2EditError(f"it has no {', '.join(wrong)}")
+    if not all(bool(torch.isfinite(weight).all()) for weight in state["weights"].values()):
+        raise X2EditError("its weights are no longer numbers")
     return state
 
 

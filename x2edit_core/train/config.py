@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
+from ..errors import X2EditError
 from ..flow import TimeLaw
-from ..settings import ConfigError, parse_settings, read_toml
+from ..settings import ConfigError, FilePath, Range, parse_settings, range_faults, read_toml
+from ..tasks import TASK_COUNT, Task
 from .forms import DIPTYCHS
 from .parallel import Shard
 from .samples import MODES
@@ -17,6 +20,13 @@ Kind = Literal["x2edit", "moe", "lora", "icedit", "icedit_moe", "base"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 DatasetKind = Literal["scenes", "folder", "jsonl", "webdataset", "magicbrush", "omniedit"]
 Precision = Literal["float32", "bfloat16"]
+Place = Annotated[str, FilePath]
+Count = Annotated[int, Range(1, 10**9)]
+Share = Annotated[float, Range(0, 1)]
+Weight = Annotated[float, Range(0, 10**6)]
+DEVICE = re.compile(r"(cpu|(cuda|xpu|mps)(:\d{1,3})?)?")
+MOST_BATCHES = 10**8
+"""Of a whole run: the kinds of all of them are drawn at its start."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +41,15 @@ class ModelConfig:
     names. `train_alignnet` trains it along with an adapter, the first stage of X2Edit's recipe.
     """
 
-    base: str = ""
-    clip: list[str] = field(default_factory=lambda: ["demo"])
-    vae: str = "demo"
+    base: Place = ""
+    clip: Annotated[list[str], FilePath] = field(default_factory=lambda: ["demo"])
+    vae: Place = "demo"
     precision: Precision = "bfloat16"
     weights: Literal["default", "fp8", "offload"] = "default"
     gradient_checkpointing: bool = False
-    guidance: float = 1.0
+    guidance: Annotated[float, Range(0, 1000)] = 1.0
     train_text: bool = False
-    alignnet: str = ""
+    alignnet: Place = ""
     train_alignnet: bool = False
 
 
@@ -47,11 +57,11 @@ class ModelConfig:
 class FluxConfig:
     """Size of a new FLUX (kind `base`). `hidden` is a multiple of 128; `fill` adds FLUX Fill's input channels."""
 
-    hidden: int = 256
-    double: int = 2
-    single: int = 4
-    context: int = 192
-    pooled: int = 192
+    hidden: Annotated[int, Range(128, 16384, multiple=128)] = 256
+    double: Annotated[int, Range(1, 200)] = 2
+    single: Annotated[int, Range(0, 200)] = 4
+    context: Annotated[int, Range(1, 65536)] = 192
+    pooled: Annotated[int, Range(1, 65536)] = 192
     guidance: bool = False
     fill: bool = False
 
@@ -60,14 +70,14 @@ class FluxConfig:
 class AdapterConfig:
     """A new adapter. `alpha` 0 means the rank, so that the scale is 1; `plain_rank` is for ICEdit's plain sites."""
 
-    experts: int = 12
-    rank: int = 64
-    top_k: int = 2
+    experts: Annotated[int, Range(1, 1024)] = 12
+    rank: Annotated[int, Range(1, 16384)] = 64
+    top_k: Annotated[int, Range(1, 1024)] = 2
     shared: bool = True
-    alpha: float = 0.0
-    plain_rank: int = 0
-    offset_512: int = 64
-    offset_1024: int = 128
+    alpha: Weight = 0.0
+    plain_rank: Annotated[int, Range(0, 16384)] = 0
+    offset_512: Annotated[int, Range(0, 65536)] = 64
+    offset_1024: Annotated[int, Range(0, 65536)] = 128
 
 
 @dataclass(frozen=True)
@@ -81,17 +91,17 @@ class DataConfig:
     """
 
     kind: DatasetKind = "scenes"
-    path: str = ""
-    cache: str = ""
-    size: int = 128
-    cases: int = 20000
-    pictures: int = 4000
-    first_seed: int = 0
+    path: Place = ""
+    cache: Place = ""
+    size: Annotated[int, Range(16, 8192)] = 128
+    cases: Count = 20000
+    pictures: Count = 4000
+    first_seed: Annotated[int, Range(0, 2**62)] = 0
     language: Literal["any", "en", "zh"] = "any"
-    mix: dict[str, float] = field(default_factory=lambda: {"edit": 1.0})
-    tasks: dict[str, float] = field(default_factory=dict)
-    workers: int = 2
-    drop_text: float = 0.0
+    mix: Annotated[dict[str, float], Range(0, 10**6)] = field(default_factory=lambda: {"edit": 1.0})
+    tasks: Annotated[dict[str, float], Range(0, 10**6)] = field(default_factory=dict)
+    workers: Annotated[int, Range(0, 256)] = 2
+    drop_text: Share = 0.0
 
 
 @dataclass(frozen=True)
@@ -101,12 +111,12 @@ class LossConfig:
     released recipe."""
 
     time_law: TimeLaw = "uniform"
-    time_mean: float = 0.0
-    time_spread: float = 1.0
-    edited: float = 0.0
-    contrast: float = 0.0
-    temperature: float = 0.5
-    balance: float = 0.0
+    time_mean: Annotated[float, Range(-50, 50)] = 0.0
+    time_spread: Annotated[float, Range(0, 50)] = 1.0
+    edited: Weight = 0.0
+    contrast: Weight = 0.0
+    temperature: Annotated[float, Range(0, 10**6, above=True)] = 0.5
+    balance: Weight = 0.0
 
 
 @dataclass(frozen=True)
@@ -117,14 +127,14 @@ class OptimConfig:
     `rate` falls along a half cosine to `final` of itself after `warmup` steps; `final` 1 keeps it constant."""
 
     name: Literal["adamw", "prodigy", "muon"] = "adamw"
-    rate: float = 1e-4
-    beta1: float = 0.9
-    beta2: float = 0.999
-    decay: float = 1e-4
-    clip: float = 1.0
-    warmup: int = 0
-    final: float = 1.0
-    ema: float = 0.0
+    rate: Annotated[float, Range(0, 10, above=True)] = 1e-4
+    beta1: Annotated[float, Range(0, 1, below=True)] = 0.9
+    beta2: Annotated[float, Range(0, 1, below=True)] = 0.999
+    decay: Annotated[float, Range(0, 100)] = 1e-4
+    clip: Weight = 1.0
+    warmup: Annotated[int, Range(0, 10**9)] = 0
+    final: Share = 1.0
+    ema: Annotated[float, Range(0, 1, below=True)] = 0.0
     state: Precision = "float32"
 
 
@@ -137,16 +147,16 @@ class TrainConfig:
     """
 
     kind: Kind
-    output: str
-    steps: int
-    batch: int = 1
-    accumulate: int = 1
+    output: Place
+    steps: Count
+    batch: Annotated[int, Range(1, 65536)] = 1
+    accumulate: Annotated[int, Range(1, 65536)] = 1
     seed: int = 0
-    save_every: int = 500
-    keep: int = 2
-    log_every: int = 10
-    sample_every: int = 0
-    sample_steps: int = 12
+    save_every: Count = 500
+    keep: Count = 2
+    log_every: Count = 10
+    sample_every: Annotated[int, Range(0, 10**9)] = 0
+    sample_steps: Annotated[int, Range(1, 10000)] = 12
     tensorboard: bool = False
     device: str = ""
     shard: Shard = "none"
@@ -172,40 +182,73 @@ class TrainConfig:
 
 
 def _faults(config: TrainConfig) -> list[str]:
-    """What is wrong with values that have the right types."""
-    least = {"steps": 1, "batch": 1, "accumulate": 1, "save_every": 1, "keep": 1, "log_every": 1, "sample_steps": 1}
-    faults = [
-        f"{name} = {getattr(config, name)}: at least {low} is needed"
-        for name, low in least.items()
-        if getattr(config, name) < low
-    ]
-    if not config.output:
+    """What is wrong with values that have the right types, each by itself and together."""
+    faults = list(range_faults(config))
+    if not config.output.strip():
         faults.append("output is empty: name the folder that the run is written to")
-    if config.flux.hidden % 128:
+    if not DEVICE.fullmatch(config.device):
         faults.append(
-            f"flux.hidden = {config.flux.hidden}: a multiple of 128, the width of an attention head, is needed"
+            f"device = {config.device!r}; cpu, cuda, xpu or mps was expected, or nothing for ComfyUI's choice"
         )
-    if unknown := set(config.data.mix) - set(MODES):
+    if config.steps * config.accumulate > MOST_BATCHES:
+        faults.append(
+            f"steps · accumulate = {config.steps * config.accumulate}: at most {MOST_BATCHES} batches are possible"
+        )
+    faults += _data_faults(config)
+    faults += _model_faults(config)
+    faults += _optimiser_faults(config.optim)
+    if config.shard != "none":
+        faults += _sharding_faults(config)
+    return faults
+
+
+def _data_faults(config: TrainConfig) -> list[str]:
+    data, faults = config.data, []
+    if unknown := set(data.mix) - set(MODES):
         faults.append(f"data.mix names {', '.join(sorted(unknown))}; there are: {', '.join(MODES)}")
-    diptychs = [mode for mode in DIPTYCHS if config.data.mix.get(mode)]
-    if diptychs and not (config.kind == "base" and config.flux.fill and config.data.kind == "scenes"):
+    diptychs = [mode for mode in DIPTYCHS if data.mix.get(mode)]
+    if diptychs and not (config.kind == "base" and config.flux.fill and data.kind == "scenes"):
         faults.append(
             f"data.mix.{diptychs[0]} is for kind base with flux.fill = true on scenes; ICEdit's kinds need edit"
         )
-    if not sum(config.data.mix.values()) > 0 or min(config.data.mix.values()) < 0:
+    if not sum(data.mix.values()) > 0 or min(data.mix.values()) < 0:
         faults.append("data.mix needs shares that are not negative, at least one above zero")
-    faults += _model_faults(config)
-    if config.shard != "none":
-        faults += _sharding_faults(config)
-    if config.data.kind != "scenes" and not config.data.path:
-        faults.append(f"data.path is empty: where does the {config.data.kind} data lie?")
-    if config.data.kind != "scenes" and config.data.mix.get("picture"):
+    if data.kind != "scenes" and not data.path.strip():
+        faults.append(f"data.path is empty: where does the {data.kind} data lie?")
+    if data.kind != "scenes" and data.mix.get("picture"):
         faults.append("data.mix.picture works with kind scenes only")
-    if not 0.0 <= config.optim.ema < 1.0:
-        faults.append(f"optim.ema = {config.optim.ema}: a value from 0 (off) to below 1 is needed")
-    if config.optim.state == "bfloat16" and config.optim.name != "adamw":
+    if data.kind == "scenes" and data.size % 16:
+        faults.append(f"data.size = {data.size}: scenes need a multiple of 16, the side of one of FLUX's tokens")
+    return faults + _task_faults(data)
+
+
+def _task_faults(data: DataConfig) -> list[str]:
+    known: dict[int, float] = {}
+    faults = []
+    for name, weight in data.tasks.items():
+        try:
+            known[Task.from_name(name).id] = weight
+        except X2EditError as error:
+            faults.append(f"data.tasks: {error}")
+    if len(known) == TASK_COUNT and not any(known.values()):
+        faults.append("data.tasks gives every task the weight 0: at least one must be above zero")
+    return faults
+
+
+PRODIGY_RATES = Range(0.01, 10)
+"""What scales the step size that Prodigy finds: a hundredth of it learns next to nothing for thousands of steps."""
+
+
+def _optimiser_faults(optim: OptimConfig) -> list[str]:
+    faults = []
+    if optim.name == "prodigy" and not PRODIGY_RATES.holds(optim.rate):
         faults.append(
-            f"optim.state = 'bfloat16' is for adamw, which rounds at random; {config.optim.name} rounds to nearest and "
+            f"optim.rate = {optim.rate} with prodigy, which finds the step size and multiplies it by rate: it would learn "
+            "nothing. Set the rate (on the node: learning_rate) to 1"
+        )
+    if optim.state == "bfloat16" and optim.name != "adamw":
+        faults.append(
+            f"optim.state = 'bfloat16' is for adamw, which rounds at random; {optim.name} rounds to nearest and "
             "would lose small steps: choose float32"
         )
     return faults
@@ -214,7 +257,12 @@ def _faults(config: TrainConfig) -> list[str]:
 def _model_faults(config: TrainConfig) -> list[str]:
     model, trains_base = config.model, config.kind == "base"
     found = {
-        f"model.base is empty: kind {config.kind} adapts a FLUX that must be named": not trains_base and not model.base,
+        "model.clip is empty: name the text encoders' files, or demo": not all(
+            name.strip() for name in model.clip or [""]
+        ),
+        "model.vae is empty: name the autoencoder's file, or demo": not model.vae.strip(),
+        f"model.base is empty: kind {config.kind} adapts a FLUX that must be named": not trains_base
+        and not model.base.strip(),
         f"model.weights = {model.weights!r} is for a base that stays as it is; kind base trains it": trains_base
         and model.weights != "default",
         "model.alignnet is for adapters; kind base has a text encoder of its own": trains_base and bool(model.alignnet),
@@ -240,5 +288,11 @@ def load_config(path: Path, **overrides: Any) -> TrainConfig:
 
 
 def parse_config(values: Mapping[str, Any]) -> TrainConfig:
-    """A configuration from nested dictionaries; raises `ConfigError` with all of its faults."""
+    """A configuration from nested dictionaries; raises `ConfigError` with all of its faults.
+
+    Prodigy's rate is 1 where none is given.
+    """
+    optim = values.get("optim")
+    if isinstance(optim, Mapping) and optim.get("name") == "prodigy":
+        values = {**values, "optim": {"rate": 1.0, **optim}}
     return parse_settings(TrainConfig, values)

@@ -24,6 +24,7 @@ from ..data.summary import DataSummary, summary_of
 from ..formats.files import save_atomically
 from ..geometry import BUCKETS_512, BUCKETS_1024, Size, nearest_bucket, snap
 from ..picture_files import READING
+from .batches import NOT_FINITE
 from .config import DataConfig
 from .forms import Form, example_of, pictures_of, said
 from .samples import Example, Mode, Picture, PictureEncoder
@@ -107,8 +108,6 @@ def disk_pools(
         [sizes[item.bucket] for item in stored],
         skipped,
     )
-    for line in summary.lines():
-        logger.info("%s", line)
     return {"edit": DiskPool(stored, form, "edit", summary), "copy": DiskPool(stored, form, "copy", summary)}
 
 
@@ -174,6 +173,10 @@ def _stored(pair: Pair, form: Form, folder: Path, encoder: PictureEncoder, sizes
     bucket = sizes.index(size)
     pictures = pictures_of(form, fitted(source, size)[None], fitted(target, size)[None])
     latents = {name: encoder.encode(torch.from_numpy(np.array(part)))[0] for name, part in pictures.items()}
+    if not all(bool(torch.isfinite(part).all()) for part in latents.values()):
+        raise SampleError(
+            f"{pair.where('source')}: the autoencoder gives values that are no numbers for it. {NOT_FINITE}"
+        )
     path = places[bucket][1]
     name = pair.name.encode("utf-8", "backslashreplace").decode()  # names of files may hold what is no character
     told = {"name": name, _SIZE: f"{found.height} {found.width}", _NOTES: "\n".join(shown.notes)}

@@ -80,7 +80,12 @@ class Board:
 
 
 def plot_losses(steps: Sequence[int], losses: Sequence[float], width: int = 768, height: int = 384) -> Image.Image:
-    """The losses over the steps, thin, and their moving average, thick; the vertical axis is logarithmic."""
+    """The losses over the steps, thin, and their moving average, thick; the vertical axis is logarithmic.
+
+    Steps that were skipped have no loss and are left out.
+    """
+    known = [(step, loss) for step, loss in zip(steps, losses, strict=True) if np.isfinite(loss)]
+    steps, losses = [step for step, _ in known], [loss for _, loss in known]
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
     left, right, top, bottom = 64, width - 16, 24, height - 32

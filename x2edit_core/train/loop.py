@@ -20,21 +20,22 @@ from torch import Tensor, nn
 from .. import flow
 from ..errors import X2EditError
 from ..settings import parse_toml, to_toml
-from ..tasks import Task
 from . import losses
 from .batches import Batches, Ranks
 from .checkpoints import load_newest, require_same, require_same_models, save_state
 from .config import TrainConfig, parse_config
-from .journal import Board, Table
+from .data_identity import changes, identify
 from .model import Inputs, Model, Prediction, Watch
-from .optim import Average, make_optimiser, rate_share, set_rate
-from .parallel import entire, shared_like, shared_state, spread
+from .optim import Average, make_optimiser, never_adapted, rate_share, set_rate, true_rate
+from .parallel import entire, local, shared_like, shared_state, spread
 from .preview import Decoder, Preview
+from .records import CONFIG_FILE, RunJournal, StepReport, Totals
 from .samples import Batch, TextEncoder
+from .summary import summary_lines
 
 logger = logging.getLogger(__name__)
-CONFIG_FILE = "config.toml"
-_LOSS_COLUMNS = ("loss", "flow", "contrast", "balance", "gradient", "rate", "seconds")
+MOST_BAD, RECENT = 10, 20
+"""So many bad steps among so many of the latest end a run; fewer are skipped and counted."""
 _FREE = ("steps", "save_every", "keep", "log_every", "sample_every", "sample_steps", "tensorboard", "device", "output",
          "shard")  # fmt: skip
 
@@ -44,7 +45,7 @@ class Parts:
     """What a run is made of. `weights` holds all that is trained; `export` writes the result into the run's folder.
 
     `blocks` are the base's, which several processes may share out, frozen or part of `weights`. `models` names what the
-    run stands on, by part: it goes on with the same alone.
+    run stands on, by part: it goes on with the same alone. `remarks` are for the summary of the run.
     """
 
     model: Model
@@ -58,20 +59,7 @@ class Parts:
     decode: Decoder | None = None
     blocks: Sequence[nn.Module] = ()
     models: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """One optimiser step: `step` counts from 1; losses are means over the batch and all processes."""
-
-    step: int
-    loss: float
-    flow: float
-    contrast: float
-    balance: float
-    gradient: float
-    rate: float
-    seconds: float
+    remarks: list[str] = field(default_factory=list)
 
 
 class Stopped(Exception):
@@ -79,7 +67,10 @@ class Stopped(Exception):
 
 
 class Trainer:
-    """A run in its folder: goes on from the newest state there, if there is one."""
+    """A run in its folder: goes on from the newest state there, if there is one.
+
+    `notes` is what a person should know of it, beyond what every run logs; `bad` are the numbers of skipped steps.
+    """
 
     def __init__(self, config: TrainConfig, parts: Parts) -> None:
         self.config, self.parts = config, parts
@@ -91,8 +82,13 @@ class Trainer:
         self.step = 0
         self._between_steps = True
         self._identity = _identity(config)
+        self.notes: list[str] = []
+        self.bad: list[int] = []
+        self._unpaired = self._contrasted = 0
+        self._keep = config.keep
+        self._data = identify(parts.batches.pools) if parts.ranks.rank == 0 else {}
         self._resume()
-        self._journal = _Journal(config, self.step) if parts.ranks.rank == 0 else None
+        self._journal = RunJournal(config, self.step) if parts.ranks.rank == 0 else None
         self._preview = None
         if config.sample_every and parts.decode and parts.ranks.rank == 0:
             self._preview = Preview(parts.batches.first(), parts.decode, config.sample_steps)
@@ -109,6 +105,8 @@ class Trainer:
         except Stopped:
             logger.info("stopped after %d of %d steps", self.step, self.config.steps)
         except Diverged:
+            self._keep += 1  # beside what was saved before the numbers went wrong
+            self._save_whole()
             raise
         except BaseException:
             # Where weights are shared out, the other processes would have to be at the same place.
@@ -116,7 +114,25 @@ class Trainer:
             raise
         finally:
             self.parts.batches.close()
+            self._tell_of_losses()
+        if self._learnt and not self._finite():
+            raise Diverged(self.step, "the weights are no longer numbers")
         return self._save_whole()
+
+    def summary(self) -> list[str]:
+        """What the run is about to do, line by line, and what is to be known of how it goes on."""
+        set_rate(self._optimiser, self.config.optim.rate)
+        return (
+            summary_lines(self.config, self.parts.batches, true_rate(self._optimiser)) + self.parts.remarks + self.notes
+        )
+
+    @property
+    def outcome(self) -> str:
+        """How far the run is, in words."""
+        done, wanted = self.step, self.config.steps
+        if done > wanted:
+            return f"{done} steps were done before and {wanted} are asked for, so nothing was trained"
+        return f"{done} of {wanted} steps done"
 
     def _train(self, on_step: Callable[[StepReport], None]) -> None:
         """Steps to the end; raises `Stopped` in every process where `on_step` raises it in one."""
@@ -125,7 +141,7 @@ class Trainer:
             if self._preview and self.step % self.config.sample_every == 0:
                 self._draw(self._preview)
             if self.step % self.config.save_every == 0 and self.step < self.config.steps:
-                self._save()
+                self._save_whole()
             wanted = False
             try:
                 on_step(report)
@@ -142,13 +158,47 @@ class Trainer:
         dist.all_reduce(flag)
         return bool(flag)
 
+    @property
+    def _learnt(self) -> bool:
+        """Whether any step has changed the weights."""
+        return self.step > len(self.bad)
+
+    def _finite(self) -> bool:
+        """Whether everything trained is a number; to be asked by all processes together where each has a share."""
+        finite = all(bool(torch.isfinite(local(weight.detach())).all()) for weight in self._named.values())
+        return not self._any(not finite) if self._spread.sharded else finite
+
+    def _tell_of_losses(self) -> None:
+        """Note what was left out on the way, and what taught nothing."""
+        if self.bad:
+            self._note(f"{len(self.bad)} of {self.step} steps were skipped, as their loss or gradient was no number")
+        if self._unpaired:
+            self._note(
+                f"{self._unpaired} of {self._contrasted} batches held no two samples of one task, so that loss.contrast "
+                "taught nothing there: take a larger batch"
+            )
+        if self._learnt and never_adapted(self._optimiser):
+            self._note(
+                f"prodigy's step size never left its start of {true_rate(self._optimiser):.3g}, so next to nothing was learnt: "
+                "it needs more steps, and fewer the less noise there is in a step: a larger batch or accumulate"
+            )
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        logger.warning(text)
+
     def _save_whole(self, possible: bool = True) -> Path | None:
-        """Save if the weights are those of a whole number of steps, at least one."""
-        if not self.step:
+        """Save if the weights are those of a whole number of steps, at least one of which taught something."""
+        if not self._learnt:
             logger.info("nothing was learnt yet, so nothing is saved")
             return None
         if not possible or not self._between_steps or self._average.in_place:
             logger.warning("the run ended in the middle of step %d: its last saved state stays as it is", self.step + 1)
+            return None
+        if possible and not self._finite():
+            logger.warning(
+                "the weights of step %d are no longer numbers: its last saved state stays as it is", self.step
+            )
             return None
         return self._save()
 
@@ -171,24 +221,43 @@ class Trainer:
         config = self.config
         rate = config.optim.rate * rate_share(self.step, config.steps, config.optim)
         set_rate(self._optimiser, rate)
-        totals = _Totals()
+        totals = Totals()
         for part in range(config.accumulate):
             batch = self.parts.batches.at(self.step * config.accumulate + part)
             with self._spread.part(last=part == config.accumulate - 1), contextlib.ExitStack() as passing:
                 loss = self._spread.loss(functools.partial(self._loss_of, batch, totals, passing))
                 (loss / config.accumulate).backward()
-        gradient = self._spread.clipped(config.optim.clip)
-        if not math.isfinite(gradient):
-            raise Diverged(self.step + 1, gradient)
+        gradient, rate = self._spread.clipped(config.optim.clip), true_rate(self._optimiser)
         means = totals.means(config.accumulate, self.parts.model.device)
-        with self._stepping():
-            self._optimiser.step()
-            self._optimiser.zero_grad()
-            self._average.update(self.step)
-        report = StepReport(self.step, **means, gradient=gradient, rate=rate, seconds=time.perf_counter() - started)
+        bad = not (math.isfinite(gradient) and math.isfinite(means["loss"]))
+        if bad:
+            self._skip(gradient, totals)
+        else:
+            with self._stepping():
+                self._optimiser.step()
+                self._optimiser.zero_grad()
+                self._average.update(self.step)
+        self._unpaired, self._contrasted = self._unpaired + totals.unpaired, self._contrasted + totals.contrasted
+        seconds = time.perf_counter() - started
+        report = StepReport(self.step, **means, gradient=gradient, rate=rate, seconds=seconds, skipped=bad)
         if self._journal:
             self._journal.add(report, totals)
         return report
+
+    def _skip(self, gradient: float, totals: Totals) -> None:
+        """Count a step that changes nothing; raises `Diverged` where the weights, or nearly all steps, are bad."""
+        self._optimiser.zero_grad()
+        self.bad.append(self.step + 1)
+        words = "; ".join(dict.fromkeys(totals.instructions))[:200]
+        logger.warning("step %d is skipped: its gradient's norm is %s. Its samples: %s", self.step + 1, gradient, words)
+        if not self._finite():
+            raise Diverged(self.step + 1, f"the gradient's norm is {gradient}, and the weights are no longer numbers")
+        self.step += 1
+        recent = [step for step in self.bad if step > self.step - RECENT]
+        if len(recent) >= MOST_BAD:
+            raise Diverged(
+                recent[0], f"the gradient's norm is {gradient}, {len(recent)} of the last {RECENT} steps alike"
+            )
 
     @contextlib.contextmanager
     def _stepping(self) -> Iterator[None]:
@@ -198,7 +267,7 @@ class Trainer:
         self.step += 1
         self._between_steps = True
 
-    def _loss_of(self, batch: Batch, totals: _Totals, passing: contextlib.ExitStack) -> Tensor:
+    def _loss_of(self, batch: Batch, totals: Totals, passing: contextlib.ExitStack) -> Tensor:
         """The loss of one batch; `passing` keeps the pass open until backward is done."""
         config, model = self.config, self.parts.model
         logged = (self.step + 1) % config.log_every == 0
@@ -218,7 +287,7 @@ class Trainer:
         concat = None if batch.concat is None else batch.concat.to(device)
         return Inputs(flow.noised(target, noise, sigma), sigma, context, pooled, batch.tasks, references, concat)
 
-    def _loss(self, batch: Batch, prediction: Prediction, contrast: bool, totals: _Totals) -> Tensor:
+    def _loss(self, batch: Batch, prediction: Prediction, contrast: bool, totals: Totals) -> Tensor:
         """The sum to minimise; its terms are noted in `totals`."""
         settings, device = self.config.loss, self.parts.model.device
         wanted = flow.velocity(batch.target, batch.noise).to(device)
@@ -228,6 +297,8 @@ class Trainer:
         if contrast:
             tasks = torch.tensor(batch.tasks, device=device)
             terms["contrast"] = losses.task_contrast(prediction.features, tasks, settings.temperature)
+            totals.contrasted += 1
+            totals.unpaired += not losses.has_pair(losses.gathered(tasks))
             total = total + settings.contrast * terms["contrast"]
         if settings.balance and prediction.gates:
             terms["balance"] = losses.gate_balance(prediction.gates)
@@ -245,6 +316,8 @@ class Trainer:
     def _save(self) -> Path | None:
         content = {
             "step": self.step,
+            "skipped": list(self.bad),
+            "data": self._data,
             "config": self._identity,
             "models": dict(self.parts.models),
             "weights": {name: weight.detach() for name, weight in self._named.items()},
@@ -254,7 +327,7 @@ class Trainer:
         if self._spread.sharded:
             content = entire(content)
         if not self.parts.ranks.rank:
-            save_state(self.config.folder, self.step, content, self.config.keep)
+            save_state(self.config.folder, self.step, content, self._keep)
         return self.export() if self._spread.sharded or not self.parts.ranks.rank else None
 
     @torch.no_grad()
@@ -269,90 +342,34 @@ class Trainer:
         self._optimiser.load_state_dict(shared_state(state["optimiser"], list(self._named.values())))
         average = {name: shared_like(value, self._named[name]) for name, value in state["average"].items()}
         self._average.load_state_dict(average)
-        self.step = state["step"]
+        self.step, self.bad = state["step"], list(state.get("skipped") or [])
         logger.info("going on after step %d", self.step)
+        if changed := changes(state.get("data") or {}, self._data):
+            self._note(
+                f"The data is not what {self.config.folder} began with ({'; '.join(changed)}). The run goes on with what "
+                "is there now; name another output folder to begin anew"
+            )
+        if self.step > self.config.steps:
+            self._note(self.outcome)
 
 
 class Diverged(X2EditError):
-    """Gradients that are no longer numbers; the state before them is kept as it was saved."""
+    """Steps that are no longer numbers; the last finite state is saved, those before it are kept."""
 
-    def __init__(self, step: int, gradient: float) -> None:
+    def __init__(self, step: int, found: str) -> None:
         super().__init__(
-            f"Training diverged: the gradient's norm at step {step} is {gradient}. Lower optim.rate or loss.contrast, or "
-            "look at the data of that step; the last saved state is untouched."
+            f"Training diverged at step {step}: {found}. Begin anew with a lower optim.rate or loss.contrast, or look at the "
+            "data of that step. The last state whose weights are numbers is kept."
         )
 
 
-class _Totals:
-    """Terms of one optimiser step, summed over its parts."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.by_task: list[tuple[tuple[int, ...], Tensor]] = []
-        self.usage: list[Tensor] = []
-
-    def note(self, batch: Batch, errors: Tensor, terms: dict[str, Tensor]) -> None:
-        for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
-        if batch.mode == "edit":
-            self.by_task.append((batch.tasks, errors))
-
-    def means(self, parts: int, device: torch.device) -> dict[str, float]:
-        names = ("loss", "flow", "contrast", "balance")
-        zero = torch.zeros((), device=device)
-        values = torch.stack([self.sums.get(name, zero).float() for name in names]) / parts
-        if losses.world() > 1:
-            dist.all_reduce(values)
-            values /= losses.world()
-        return dict(zip(names, values.tolist(), strict=True))
-
-
-class _Journal:
-    """The tables of a run; per-task losses are means since the last row."""
-
-    def __init__(self, config: TrainConfig, resumed_at: int) -> None:
-        folder = config.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG_FILE).write_text(to_toml(config), encoding="utf-8")
-        self._every, self._folder, self._resumed_at = config.log_every, folder, resumed_at
-        self._losses = Table(folder / "losses.csv", _LOSS_COLUMNS, resumed_at)
-        self._tasks = Table(folder / "tasks.csv", [task.english for task in Task], resumed_at)
-        self._usage: Table | None = None
-        self._board = Board(folder / "tensorboard", config.tensorboard)
-        self._by_task: dict[int, list[float]] = {}
-
-    def add(self, report: StepReport, totals: _Totals) -> None:
-        values = {name: value for name, value in dataclasses.asdict(report).items() if name != "step"}
-        self._losses.add(report.step, values)
-        for tasks, errors in totals.by_task:
-            for task, error in zip(tasks, errors.tolist(), strict=True):
-                self._by_task.setdefault(task, []).append(error)
-        if report.step % self._every == 0:
-            means = {task.english: _mean(self._by_task.get(task.id, [])) for task in Task}
-            self._tasks.add(report.step, means)
-            self._board.add(report.step, values | {f"task/{name}": value for name, value in means.items()})
-            self._by_task.clear()
-            self._add_usage(report.step, totals.usage)
-
-    def _add_usage(self, step: int, usage: list[Tensor]) -> None:
-        if not usage:
-            return
-        mean = torch.stack(usage).mean(0).tolist()
-        values = {f"expert {index}": share for index, share in enumerate(mean)}
-        if self._usage is None:
-            self._usage = Table(self._folder / "experts.csv", list(values), self._resumed_at)
-        self._usage.add(step, values)
-        self._board.add(step, values)
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else math.nan
-
-
 def _identity(config: TrainConfig) -> str:
-    """What must be equal for a run to go on: all that shapes its steps, and not what shapes its memory alone."""
+    """What must be equal for a run to go on: all that shapes its steps, and not what shapes its memory alone.
+
+    Not where its data lies: the samples themselves are compared, see `data_identity`.
+    """
     default: dict[str, Any] = {item.name: item.default for item in dataclasses.fields(TrainConfig)}
-    data = dataclasses.replace(config.data, cache="", workers=0)
+    data = dataclasses.replace(config.data, path="data", cache="", workers=0)
     weights = "default" if config.model.weights == "offload" else config.model.weights
     model = dataclasses.replace(config.model, gradient_checkpointing=False, weights=weights)
     free = {name: default[name] for name in _FREE if default[name] is not dataclasses.MISSING}

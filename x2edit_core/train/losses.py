@@ -38,20 +38,27 @@ def task_contrast(features: Sequence[Tensor], tasks: Tensor, temperature: float 
 
     −log of the share that other samples of its task have among all, with similarity e^(−d²/τ) between normalised
     features. As in upstream's `train_1024.py:367`, the denominator counts the anchor itself, and samples that an anchor
-    is compared with are constants. The samples of all processes are compared.
+    is compared with are constants. The samples of all processes are compared. Where no two of them share a task, the
+    constant −log ε that every anchor would add is left out; the gradient is the same.
     """
     everyone = gathered(tasks)
     first = rank() * len(tasks)
     same = tasks[:, None] == everyone[None, :]
     own = torch.arange(first, first + len(tasks), device=tasks.device)
     positive = same.float().scatter(1, own[:, None], 0.0)
+    kept = EPSILON if has_pair(everyone) else 1.0
     losses = []
     for feature in features:
         z = functional.normalize(feature.flatten(1).float(), dim=1)
         similarity = torch.exp((2 * RowsOfGram.apply(z) - 2) / temperature)
-        share = ((similarity * positive).sum(1) + EPSILON) / (similarity.sum(1) + EPSILON)
+        share = ((similarity * positive).sum(1) + kept) / (similarity.sum(1) + EPSILON)
         losses.append(-share.log().mean())
     return torch.stack(losses).mean()
+
+
+def has_pair(tasks: Tensor) -> bool:
+    """Whether two samples share one of the tasks [A]."""
+    return len(torch.unique(tasks)) < len(tasks)
 
 
 def gate_balance(gates: Sequence[Tensor]) -> Tensor:

@@ -134,6 +134,18 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
+def true_rate(optimiser: torch.optim.Optimizer) -> float:
+    """The step size as it takes effect: the rate that was set, times the `d` that Prodigy has found so far."""
+    group = optimiser.param_groups[0]
+    return float(group["lr"]) * float(group.get("d", 1.0))
+
+
+def never_adapted(optimiser: torch.optim.Optimizer) -> bool:
+    """Whether this is a Prodigy whose step size is still the tiny one that it starts with."""
+    group = optimiser.param_groups[0]
+    return "d0" in group and float(group["d"]) <= float(group["d0"])
+
+
 class RoundingAdamW(torch.optim.Optimizer):
     """AdamW for weights and moments in bfloat16: what rounding would lose is kept on average by rounding at random.
 
