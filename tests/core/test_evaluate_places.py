@@ -88,3 +88,20 @@ def test_a_reference_is_a_node_and_an_input(reference):
     with pytest.raises(PlaceError, match=r"node\.input"):
         place_of(reference)
     assert place_of("3:5.text") == ("3:5", "text")
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_links_in_a_circle_are_told(length):
+    circle = {
+        f"c{index}": {"class_type": "PrimitiveString", "inputs": {"value": [f"c{(index + 1) % length}", 0]}}
+        for index in range(length)
+    }
+    text = {"class_type": "CLIPTextEncode", "inputs": {"text": ["c0", 0]}}
+    with pytest.raises(PlaceError, match=r"links into 3\.text go in a circle through node c0"):
+        complete(graph_with(**circle, **{"3": text}), Places())
+
+
+def test_a_link_to_a_node_that_is_not_there_is_told():
+    text = {"class_type": "CLIPTextEncode", "inputs": {"text": ["99", 0]}}
+    with pytest.raises(PlaceError, match="no node '99'"):
+        complete(graph_with(**{"3": text}), Places())
