@@ -16,7 +16,7 @@ from ..x2edit_core.comfy_bridge.filter import (
     filter_custom,
     filter_ksampler,
 )
-from ..x2edit_core.comfy_bridge.node_text import show_on_node
+from ..x2edit_core.comfy_bridge.notices import show_on_node
 from ..x2edit_core.judge import Judge as AnyJudge
 from ..x2edit_core.seeds import MODES, ORDERS, Mode, Order, Plan
 from .types import Judge, Layout

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
-from ..x2edit_core.comfy_bridge.node_text import show_on_node
+from ..x2edit_core.comfy_bridge.notices import show_on_node
 from ..x2edit_core.comfy_bridge.routing import PROJECTIONS, watch_routing
 from ..x2edit_core.routing_map import describe_routing, draw_routing
 
