@@ -6,9 +6,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..x2edit_core.chat.endpoint import EndpointChat
+from ..x2edit_core.chat.keys import NONE
 from ..x2edit_core.chat.transport import Limits
-from ..x2edit_core.comfy_bridge.chat import DEVICES, DTYPES, HostClipChat, chat_folders, folder_chat, poll
+from ..x2edit_core.comfy_bridge import endpoints
+from ..x2edit_core.comfy_bridge.chat import DEVICES, DTYPES, HostClipChat, chat_folders, folder_chat
 from .types import Chat
 
 ALIASES = ["x2edit", "llm", "vlm", "language model", "qwen3", "judge", "classifier"]
@@ -132,7 +133,8 @@ class X2EditChatFromEndpoint(io.ComfyNode):
                     optional=True,
                     tooltip=(
                         "Name of the environment variable that holds the key, such as OPENAI_API_KEY; never the key "
-                        "itself. Empty for a server without a key."
+                        "itself. It is sent only to the host it belongs to; choose an endpoint for your own servers. Empty "
+                        "for a server without a key."
                     ),
                 ),
                 io.Boolean.Input(
@@ -161,6 +163,16 @@ class X2EditChatFromEndpoint(io.ComfyNode):
                     tooltip="How often a request is tried when the server is busy, failing or not reachable.",
                 ),
                 _image_side(),
+                io.Combo.Input(
+                    "endpoint",
+                    options=endpoints.endpoint_names(),
+                    default=NONE,
+                    optional=True,
+                    tooltip=(
+                        "A server and its key that were bound by name on this ComfyUI; it takes the place of base_url and "
+                        "key_variable. none: base_url is asked."
+                    ),
+                ),
             ],
             outputs=[_output()],
         )
@@ -175,9 +187,20 @@ class X2EditChatFromEndpoint(io.ComfyNode):
         timeout: float = 60.0,
         attempts: int = 4,
         longest_image_side: int = 1024,
+        endpoint: str = NONE,
     ) -> io.NodeOutput:
         limits = Limits(timeout_s=timeout, attempts=attempts)
-        return io.NodeOutput(EndpointChat(base_url, model, key_variable, vision, limits, longest_image_side, poll))
+        return io.NodeOutput(
+            endpoints.endpoint_chat(endpoint, base_url, model, key_variable, vision, limits, longest_image_side)
+        )
+
+    @classmethod
+    def validate_inputs(cls, endpoint: str | None = NONE) -> bool | str:
+        return endpoints.endpoint_fault(endpoint or NONE) or True
+
+    @classmethod
+    def fingerprint_inputs(cls, endpoint: str | None = NONE, **_: Any) -> str:
+        return endpoints.endpoint_address(endpoint or NONE)
 
 
 NODES = [X2EditChatFromCLIP, X2EditChatFromFolder, X2EditChatFromEndpoint]

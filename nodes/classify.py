@@ -8,8 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..x2edit_core.chat import Chat as ChatModel
 from ..x2edit_core.comfy_bridge import admitted
-from ..x2edit_core.comfy_bridge.node_text import show_on_node
-from ..x2edit_core.comfy_bridge.notices import say_once, with_notices
+from ..x2edit_core.comfy_bridge.notices import harmless, say_once, show_on_node
 from ..x2edit_core.pixels import to_rgb
 from ..x2edit_core.tasks import TASK_NAMES, TaskChoice
 from ..x2edit_core.tasks import Task as TaskName
@@ -99,10 +98,10 @@ class X2EditClassify(io.ComfyNode):
         shown = f"{found.task.english} ({found.confidence:.2f})"
         if found.warning:
             say_once(f"classify: {instruction}: {found.warning}", f"Classifier: {found.warning}")
-            shown = f"{shown}\n{found.warning}"
-        show_on_node(with_notices(shown), cls.hidden.unique_id)
+        show_on_node(shown, cls.hidden.unique_id)
+        preview = harmless("\n".join(filter(None, (shown, found.warning))))
         name = found.task.english
-        return io.NodeOutput(TaskChoice(found.task), name, found.confidence, found.report, ui=ui.PreviewText(shown))
+        return io.NodeOutput(TaskChoice(found.task), name, found.confidence, found.report, ui=ui.PreviewText(preview))
 
 
 NODES = [X2EditClassify]

@@ -16,8 +16,7 @@ from ..x2edit_core.comfy_bridge.filter import (
     filter_custom,
     filter_ksampler,
 )
-from ..x2edit_core.comfy_bridge.node_text import show_on_node
-from ..x2edit_core.comfy_bridge.notices import with_notices
+from ..x2edit_core.comfy_bridge.notices import show_on_node
 from ..x2edit_core.judge import Judge as AnyJudge
 from ..x2edit_core.seeds import MODES, ORDERS, Mode, Order, Plan
 from .types import Judge, Layout
@@ -96,7 +95,7 @@ def _result(filtered: Filtered, node_id: str | None) -> io.NodeOutput:
     selection = filtered.selection
     warned = bool(selection.unjudged)
     shown = "\n".join(selection.report().splitlines()[: 3 + warned + len(selection.notes)])
-    show_on_node(with_notices(shown), node_id)
+    show_on_node(shown, node_id)
     noise = SeedNoise(selection.seed)
     lasting = ui.PreviewText(shown) if warned else None
     return io.NodeOutput(filtered.latent, selection.seed, noise, filtered.sheet, selection.report(), ui=lasting)

@@ -57,8 +57,8 @@ class X2EditHumanJudge(io.ComfyNode):
             node_id="X2EditHumanJudge",
             display_name="X2Edit Human Judge",
             category="X2Edit/selection",
-            description="Pauses the run and shows the candidates as cards in the page; the one you click is finished. Open "
-            "pages show the cards at once, reloaded pages again.",
+            description="Pauses the run and shows the candidates as cards in the page that queued it; the one you click is "
+            "finished. A reloaded page shows them again.",
             search_aliases=[*ALIASES, "choose by hand", "pause", "image picker", "manual selection"],
             inputs=[
                 io.Float.Input(
@@ -67,7 +67,7 @@ class X2EditHumanJudge(io.ComfyNode):
                     min=0.0,
                     max=86400.0,
                     step=1.0,
-                    tooltip="Seconds until the first candidate is taken without you; 0 waits for as long as it takes.",
+                    tooltip="Seconds until the first candidate is taken without you; 0 waits while your page is there.",
                 ),
             ],
             outputs=[_output()],

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
-from ..x2edit_core.comfy_bridge.node_text import show_on_node
-from ..x2edit_core.comfy_bridge.notices import with_notices
+from ..x2edit_core.comfy_bridge.notices import show_on_node
 from ..x2edit_core.comfy_bridge.routing import PROJECTIONS, watch_routing
 from ..x2edit_core.routing_map import describe_routing, draw_routing
 
@@ -64,7 +63,7 @@ class X2EditRoutingMap(io.ComfyNode):
         maps = [np.asarray(draw_routing(gate, routing.grids)) for gate in routing.gate]
         image = torch.from_numpy(np.stack(maps)).float() / 255.0
         report = describe_routing(routing.gate.flatten(0, 1), routing.place)
-        show_on_node(with_notices(report), cls.hidden.unique_id)
+        show_on_node(report, cls.hidden.unique_id)
         return io.NodeOutput(image, report)
 
 

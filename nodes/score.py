@@ -8,8 +8,7 @@ from torch import Tensor
 from ..x2edit_core.chat import Chat as ChatModel
 from ..x2edit_core.comfy_bridge import admitted
 from ..x2edit_core.comfy_bridge.encoders import NONE, encoder_names, load_encoder
-from ..x2edit_core.comfy_bridge.node_text import show_on_node
-from ..x2edit_core.comfy_bridge.notices import with_notices
+from ..x2edit_core.comfy_bridge.notices import show_on_node
 from ..x2edit_core.judge import ScoreJudge
 from ..x2edit_core.scoring import METRICS, Edit, report
 from .types import Chat
@@ -112,7 +111,7 @@ class X2EditScore(io.ComfyNode):
         edit = Edit(before, after, instruction, right, admitted.mask(before, mask), caption.strip())
         judge = ScoreJudge(chat, criteria) if chat is not None else None
         found = report(edit, metric, load_encoder(encoder), judge)
-        show_on_node(with_notices(found.text), cls.hidden.unique_id)
+        show_on_node(found.text, cls.hidden.unique_id)
         return io.NodeOutput(found.value, found.text)
 
 

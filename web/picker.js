@@ -1,4 +1,5 @@
-// The cards of X2Edit Human Judge: what is open is asked from the server, so a reloaded page finds it again.
+// The cards of X2Edit Human Judge: what is open is asked from the server, so a reloaded page finds it again. Only the page
+// that queued the run shows cards; others say that a question waits.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
@@ -16,6 +17,7 @@ const WORDS = {
     stop: "Stop the run",
     timer: (seconds) => `The first is taken in ${seconds} s`,
     failed: "The answer did not arrive: ",
+    elsewhere: "A run waits for its owner to choose an edit",
   },
   zh: {
     title: "哪个编辑结果更好？",
@@ -26,6 +28,7 @@ const WORDS = {
     stop: "停止运行",
     timer: (seconds) => `${seconds} 秒后选用第一个`,
     failed: "回答没有送达：",
+    elsewhere: "有一个运行正在等待其提交者选择编辑结果",
   },
 };
 
@@ -53,6 +56,11 @@ const STYLE = `
 .x2edit-picker footer button {
   color: inherit; background: var(--comfy-input-bg, #333); border: 1px solid var(--border-color, #555); border-radius: 4px;
   padding: 4px 10px; font: inherit;
+}
+.x2edit-elsewhere {
+  position: fixed; z-index: 1400; bottom: 8px; left: 50%; transform: translateX(-50%); padding: 4px 12px; border-radius: 6px;
+  color: var(--input-text, #ddd); background: var(--comfy-menu-bg, #222); border: 1px solid var(--border-color, #555);
+  font: 12px/1.4 sans-serif; pointer-events: none;
 }
 .x2edit-picker.x2edit-hidden > :not(footer) { display: none; }
 .x2edit-picker.x2edit-hidden footer { margin-top: 0; }
@@ -184,10 +192,13 @@ class Picker {
 }
 
 let shown = null;
+let asked;
 let asking = Promise.resolve();
+const elsewhere = element("div", { className: "x2edit-elsewhere", role: "status" });
 
 async function look() {
-  const reply = await api.fetchApi(PATH);
+  asked = api.clientId;
+  const reply = await api.fetchApi(`${PATH}?clientId=${encodeURIComponent(api.clientId ?? "")}`);
   if (!reply.ok) return;
   const open = await reply.json();
   if (shown && !open.some((question) => question.id === shown.id)) {
@@ -195,6 +206,10 @@ async function look() {
     shown = null;
   }
   if (!shown && open.length) shown = new Picker(open[0], refresh);
+  const others = Number(reply.headers.get("X2Edit-Open")) > open.length;
+  elsewhere.textContent = words().elsewhere;
+  if (others) document.body.append(elsewhere);
+  else elsewhere.remove();
 }
 
 // One look after the other: two at once could show one question twice.
@@ -208,6 +223,7 @@ app.registerExtension({
     document.head.append(element("style", { textContent: STYLE }));
     api.addEventListener(EVENT, refresh);
     api.addEventListener("reconnected", refresh);
+    api.addEventListener("status", () => api.clientId !== asked && refresh()); // the server names the page as it connects
     refresh();
   },
 });

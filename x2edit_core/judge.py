@@ -166,8 +166,8 @@ def parse_answer(reply: str) -> tuple[int, str] | None:
 class HumanJudge:
     """A person who sees the edits as cards; `ask` shows them and waits (see `comfy_bridge.picker`).
 
-    `ask(title, source, edits, timeout_s)` returns the index of the chosen edit, or None when the time is over; then the
-    first one is taken.
+    `ask(title, source, edits, timeout_s)` returns the index of the chosen edit, or None when the time is over or nobody
+    is there; then the first one is taken.
     """
 
     remote = False
@@ -184,7 +184,8 @@ class HumanJudge:
     def choose(self, source: Any, edits: Sequence[Any], instruction: str) -> Pick:
         index = self._ask(instruction, source, edits, self.timeout_s)
         if index is None:
-            return Pick(0, f"nobody chose within {self.timeout_s:g} s, so the first was taken")
+            when = f"chose within {self.timeout_s:g} s" if self.timeout_s > 0 else "was there to choose"
+            return Pick(0, f"nobody {when}, so the first was taken")
         return Pick(index, "chosen by hand")
 
 

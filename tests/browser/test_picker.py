@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
 from devkit.running import Running, shown
+
+from x2edit_core.workflow.client import Client
 
 CARDS = ".x2edit-picker button.x2edit-card"
 
@@ -30,6 +33,20 @@ def graph(seed, timeout=0):
     }  # fmt: skip
 
 
+class PageClient(Client):
+    """One whose prompts are a page's. It listens to nothing: the host sends each client's events to one socket."""
+
+    def run(self, graph, on_progress=None, timeout=900.0):
+        return super().run(graph, None, timeout)
+
+
+def queued_by(page):
+    client = PageClient(page.server.url)
+    client.client_id = page.evaluate("() => window.comfyAPI.api.api.clientId")
+    assert client.client_id
+    return client
+
+
 def seed_of(running):
     running.join(60)
     assert running.error is None
@@ -42,7 +59,7 @@ def start(page):
     started = []
 
     def run(seed, **options):
-        started.append(Running(page.server, graph(seed, **options)))
+        started.append(Running(queued_by(page), graph(seed, **options)))
         return started[-1]
 
     yield run
@@ -190,6 +207,39 @@ def test_time_closes_the_cards(page, start):
     page.raw.wait_for_selector(CARDS, timeout=60_000)
     assert seed_of(running) == running.graph["filter"]["inputs"]["seed"]
     gone(page)
+
+
+def test_another_persons_page_says_only_that_something_waits(page, browser, start):
+    from .conftest import Page
+
+    running = start(8000 + int(time.time()), timeout=300)
+    page.raw.wait_for_selector(CARDS, timeout=60_000)
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    asked = []
+    try:
+        other = context.new_page()
+        other.on("request", lambda request: asked.append(request.url))
+        opened = Page(other, page.server)
+        opened.raw.wait_for_selector(".x2edit-elsewhere", timeout=20_000)
+        opened.raw.wait_for_timeout(700)
+        assert opened.raw.locator(".x2edit-picker").count() == 0
+        assert "make it red" not in opened.raw.content()
+        assert not [url for url in asked if re.search(r"x2edit/choices/\w", url)], "no picture was fetched"
+        opened.screenshot("picker_elsewhere")
+        assert page.raw.locator(".x2edit-elsewhere").count() == 0
+        page.raw.locator(CARDS).nth(2).click()
+        assert seed_of(running) == running.graph["filter"]["inputs"]["seed"] + 2
+        opened.raw.wait_for_selector(".x2edit-elsewhere", state="detached", timeout=20_000)
+    finally:
+        context.close()
+
+
+def test_a_run_that_no_page_queued_shows_no_cards(page):
+    running = Running(Client(page.server.url), graph(9000 + int(time.time()), timeout=3))
+    page.raw.wait_for_selector(".x2edit-elsewhere", timeout=60_000)
+    assert page.raw.locator(".x2edit-picker").count() == 0
+    assert seed_of(running) == running.graph["filter"]["inputs"]["seed"]
+    page.raw.wait_for_selector(".x2edit-elsewhere", state="detached", timeout=20_000)
 
 
 def test_the_page_logged_no_error(page, baseline_errors):

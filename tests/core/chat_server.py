@@ -56,6 +56,12 @@ class Handler(BaseHTTPRequestHandler):
         step = script.pop(0) if len(script) > 1 else script[0]
         self._send(step(asked) if callable(step) else step)
 
+    def do_GET(self) -> None:
+        """What a followed redirect would ask."""
+        self.server.headers.append(dict(self.headers))
+        self.server.paths.append(self.path)
+        self._send(Reply(b"", 404))
+
     def _send(self, reply: Reply) -> None:
         self.server.released.wait(reply.delay_s)
         self.send_response(reply.status)

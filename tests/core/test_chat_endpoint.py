@@ -16,7 +16,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from x2edit_core.chat import Chat, ChatError, Message
-from x2edit_core.chat.endpoint import EndpointChat, completions_url
+from x2edit_core.chat.addresses import completions_url
+from x2edit_core.chat.endpoint import EndpointChat
+from x2edit_core.chat.keys import Keyring
 from x2edit_core.chat.transport import Limits
 from x2edit_core.errors import X2EditError
 from x2edit_core.judge import ChatJudge, pair_prompt
@@ -57,6 +59,13 @@ def test_endpoint_is_a_chat(chat):
         ("http://127.0.0.1:8000/v1/", "http://127.0.0.1:8000/v1/chat/completions"),
         (" https://example.org/openai/v1 ", "https://example.org/openai/v1/chat/completions"),
         ("https://example.org/v1/chat/completions", "https://example.org/v1/chat/completions"),
+        (
+            "https://Mine.OpenAI.azure.com/openai/deployments/gpt-4o?api-version=2024-10-21",
+            "https://mine.openai.azure.com/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21",
+        ),
+        ("http://ollama.:11434", "http://ollama:11434/v1/chat/completions"),
+        ("http://[::1]:8000/v1", "http://[::1]:8000/v1/chat/completions"),
+        ("https://example.org/模型/v1", "https://example.org/%E6%A8%A1%E5%9E%8B/v1/chat/completions"),
     ],
 )
 def test_base_urls(base, expected):
@@ -71,7 +80,19 @@ def test_addresses_that_are_none(base):
         completions_url(base)
 
 
-@pytest.mark.parametrize("base", [f"http://u:{KEY}@h/v1", f"https://h/v1?api_key={KEY}", f"https://h/v1#{KEY}"])
+@pytest.mark.parametrize(
+    "base",
+    [
+        f"http://u:{KEY}@h/v1",
+        f"https://{KEY}@h/v1",
+        f"https://h/v1?api_key={KEY}",
+        f"https://h/v1?code={KEY}",
+        f"https://h/v1?api-version=1&k={KEY}",
+        f"https://h/v1?{KEY}",
+        f"https://h/v1?api-version={KEY * 3}",
+        f"https://h/v1#{KEY}",
+    ],
+)
 def test_secrets_in_the_address_are_refused_unseen(base):
     with pytest.raises(ChatError) as caught:
         completions_url(base)
@@ -287,17 +308,10 @@ def test_nobody_listening_is_said_plainly(server):
     assert caught.value.fault == "unreachable"
 
 
-def test_a_redirect_does_not_take_the_key_along(server, monkeypatch):
-    monkeypatch.setenv("TINY_API_KEY", KEY)
-    server.script = [Reply(b"", 307, {"Location": "http://127.0.0.1:9/steal"})]
-    with pytest.raises(ChatError, match="redirects to http://127"):
-        EndpointChat(server.address, "tiny", "TINY_API_KEY", limits=QUICK).generate(HELLO)
-    assert len(server.requests) == 1
-
-
 def test_the_key_reaches_the_server_and_nothing_else(server, monkeypatch, caplog):
-    monkeypatch.setenv("TINY_API_KEY", KEY)
-    chat = EndpointChat(server.address, "tiny", "TINY_API_KEY", limits=QUICK)
+    monkeypatch.setenv("X2EDIT_ENDPOINT_TINY_URL", server.address)
+    monkeypatch.setenv("X2EDIT_ENDPOINT_TINY_KEY", KEY)
+    chat = EndpointChat(server.address, "tiny", limits=QUICK, pair=Keyring().pair("TINY"))
     with caplog.at_level(logging.DEBUG):
         assert chat.generate(HELLO) == "ok"
         assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
@@ -314,28 +328,6 @@ def test_the_key_reaches_the_server_and_nothing_else(server, monkeypatch, caplog
             chat.generate(HELLO)
         assert KEY not in str(caught.value)
     assert KEY not in caplog.text
-
-
-def test_a_missing_key_names_the_variable(server, monkeypatch):
-    monkeypatch.delenv("TINY_API_KEY", raising=False)
-    with pytest.raises(ChatError, match="TINY_API_KEY is not set") as caught:
-        EndpointChat(server.address, "tiny", "TINY_API_KEY").generate(HELLO)
-    assert caught.value.fault == "authentication"
-    assert server.requests == []
-
-
-@pytest.mark.parametrize("name", [KEY, "PATH", "AWS_SECRET_ACCESS_KEY", "tiny_api_key", "A_API_KEY x"])
-def test_only_names_of_keys_are_taken_and_never_shown(name):
-    with pytest.raises(ChatError) as caught:
-        EndpointChat("http://127.0.0.1:1/v1", "tiny", name)
-    assert name not in str(caught.value)
-
-
-def test_a_key_is_not_sent_in_the_clear():
-    with pytest.raises(ChatError, match="https"):
-        EndpointChat("http://example.org/v1", "tiny", "TINY_API_KEY")
-    EndpointChat("https://example.org/v1", "tiny", "TINY_API_KEY")
-    EndpointChat("http://192.168.1.5:8000/v1", "tiny", "TINY_API_KEY")
 
 
 def test_fields_a_server_refuses_are_reworded(server, chat):

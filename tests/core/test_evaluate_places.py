@@ -90,10 +90,18 @@ def test_a_reference_is_a_node_and_an_input(reference):
     assert place_of("3:5.text") == ("3:5", "text")
 
 
-@pytest.mark.parametrize("link", [["2", 0], ["11", 0], ["404", 0], []])
-def test_texts_that_go_round_in_a_circle_or_come_from_nowhere_are_none(link):
-    """As a damaged or hand-written graph may link them; a search must come to an end."""
-    graph = graph_with(**{"2": {"class_type": "PrimitiveString", "inputs": {"value": link}},
-                          "11": {"class_type": "PrimitiveString", "inputs": {"value": ["2", 0]}}})  # fmt: skip
-    with pytest.raises(PlaceError, match="no text for the instruction"):
-        complete(graph, Places())
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_links_in_a_circle_are_told(length):
+    circle = {
+        f"c{index}": {"class_type": "PrimitiveString", "inputs": {"value": [f"c{(index + 1) % length}", 0]}}
+        for index in range(length)
+    }
+    text = {"class_type": "CLIPTextEncode", "inputs": {"text": ["c0", 0]}}
+    with pytest.raises(PlaceError, match=r"links into 3\.text go in a circle through node c0"):
+        complete(graph_with(**circle, **{"3": text}), Places())
+
+
+def test_a_link_to_a_node_that_is_not_there_is_told():
+    text = {"class_type": "CLIPTextEncode", "inputs": {"text": ["99", 0]}}
+    with pytest.raises(PlaceError, match="no node '99'"):
+        complete(graph_with(**{"3": text}), Places())

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from x2edit_core import picker
 from x2edit_core.errors import X2EditError
 from x2edit_core.picker import WaitingRoom
 
@@ -21,7 +22,18 @@ class Room(WaitingRoom):
 
     def __init__(self):
         self.bell, self.stopped = threading.Event(), False
-        super().__init__(self.bell.set, self._check)
+        self.owner, self.pages, self.looked = "page", {"page"}, threading.Event()
+        super().__init__(self.bell.set, self._check, lambda: self.owner, self._is_there)
+
+    def _is_there(self, name):
+        there = name in self.pages
+        self.looked.set()
+        return there
+
+    def leave(self):
+        """The page is seen once, then gone."""
+        assert self.looked.wait(10)
+        self.pages.clear()
 
     def _check(self):
         if self.stopped:
@@ -94,3 +106,57 @@ def test_the_first_answer_counts_and_wrong_ones_are_refused(room, asker):
     assert waiting.result(10) == 1
     with pytest.raises(X2EditError, match="No question"):
         room.answer(id, 0)
+
+
+def test_only_the_page_that_asked_sees_its_question(room, asker):
+    waiting = asker()
+    id = room.opened()["id"]
+    assert [question["id"] for question in room.questions("page")] == [id]
+    assert room.questions("another page") == room.questions("") == []
+    assert room.count() == 1, "that something waits is known"
+    assert [question["id"] for question in room.questions()] == [id], "a program sees all"
+    room.answer(id, 1)
+    assert waiting.result(10) == 1
+    assert room.count() == 0
+
+
+@pytest.mark.parametrize("owner", [None, "a page that never came"])
+def test_a_question_that_nobody_can_see_is_given_up(room, asker, monkeypatch, owner):
+    monkeypatch.setattr(picker, "NEVER_SEEN_S", 0.3)
+    monkeypatch.setattr(picker, "LEFT_S", 1e9)
+    room.owner = owner
+    waiting = asker(0.0)
+    assert room.opened()["remaining_s"] is None
+    assert waiting.result(10) is None
+
+
+def test_a_page_that_left_is_waited_for_longer_and_may_come_back(room, asker, monkeypatch):
+    monkeypatch.setattr(picker, "NEVER_SEEN_S", 0.0)
+    monkeypatch.setattr(picker, "LEFT_S", 3.0)
+    waiting = asker(0.0)
+    id = room.opened()["id"]
+    room.leave()
+    with pytest.raises(TimeoutError):
+        waiting.result(0.5)
+    room.pages.add("page")
+    with pytest.raises(TimeoutError):
+        waiting.result(4.0)
+    room.answer(id, 0)
+    assert waiting.result(10) == 0
+
+
+def test_a_page_that_left_for_good_is_given_up(room, asker, monkeypatch):
+    monkeypatch.setattr(picker, "LEFT_S", 0.3)
+    waiting = asker(0.0)
+    room.opened()
+    room.leave()
+    assert waiting.result(10) is None
+
+
+def test_a_persons_own_time_holds_where_nobody_is_there(room, asker, monkeypatch):
+    monkeypatch.setattr(picker, "NEVER_SEEN_S", 0.1)
+    room.owner = None
+    waiting = asker(1.0)
+    with pytest.raises(TimeoutError):
+        waiting.result(0.6)
+    assert waiting.result(10) is None

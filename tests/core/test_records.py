@@ -61,7 +61,9 @@ def test_contract_keeps_promises_and_nothing_from_a_disk():
         lambda info: info["Edit"]["input"]["optional"]["strength"][1].update(max=4.0, min=-4.0),
         lambda info: (info["Edit"]["output"].append("MASK"), info["Edit"]["output_name"].append("mask")),
         lambda info: info["Edit"]["input"]["required"]["model"][1].update(tooltip="Another text."),
-        lambda info: info["Edit"]["input"]["optional"].update(size=info["Edit"]["input"]["required"].pop("size")),
+        lambda info: info["Edit"]["input"].update(
+            optional={"parts": info["Edit"]["input"]["required"].pop("parts"), **info["Edit"]["input"]["optional"]}
+        ),
     ],
 )
 def test_growth_breaks_nothing(grow):
@@ -78,6 +80,22 @@ def test_growth_breaks_nothing(grow):
         (lambda info: info["Edit"]["input"]["optional"]["strength"][1].update(max=1.0), "fewer values"),
         (lambda info: info["Edit"]["input"]["optional"]["strength"][1].update(min=0.5), "fewer values"),
         (lambda info: info["Edit"]["input"]["required"]["parts"][1]["template"].update(prefix="p"), "template was"),
+        (
+            lambda info: info["Edit"]["input"]["optional"].update(size=info["Edit"]["input"]["required"].pop("size")),
+            "by position",
+        ),
+        (
+            lambda info: info["Edit"]["input"].update(
+                optional={"new": ["INT", {"tooltip": ""}], **info["Edit"]["input"]["optional"]}
+            ),
+            "by position",
+        ),
+        (
+            lambda info: info["Edit"]["input"].update(
+                optional=dict(reversed(list(info["Edit"]["input"]["optional"].items())))
+            ),
+            "by position",
+        ),
         (lambda info: info["Edit"]["output"].reverse(), "outputs were"),
         (lambda info: info["Edit"].update(output=["IMAGE"], output_name=["image"]), "outputs were"),
         (

@@ -19,7 +19,7 @@ LOCALES = REPO / "locales"
 COMMAND = "python3 tools/dev.py record"
 
 # Choices that come from a person's files or from the host; they are no promise of ours.
-_VARYING = {"adapter_name", "encoder", "file", "folder", "sampler_name", "sampler", "scheduler"}
+_VARYING = {"adapter_name", "encoder", "endpoint", "file", "folder", "sampler_name", "sampler", "scheduler"}
 _LIMITS = (("min", float("-inf")), ("max", float("inf")))
 _KEPT = ("default", "min", "max", "options", "forceInput")
 
@@ -97,6 +97,9 @@ def _node_breaks(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 def _input_breaks(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     found = [f"input {name} is gone" for name in before if name not in after]
     found += [f"new input {name} is required" for name in after if after[name]["required"] and name not in before]
+    kept = [name for name in before if name in after]
+    if not found and list(after)[: len(kept)] != kept:
+        found.append(f"inputs stood as {kept}, stand as {list(after)}; saved graphs hold values by position")
     for name in before.keys() & after.keys():
         found += [f"input {name}: {fault}" for fault in _promise_breaks(before[name], after[name])]
     return sorted(found)

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from .addresses import check_url, completions_url
 from .answers import Answer, read_answer
 from .images import SHEET_NOTE, contact_sheet, to_data_url
+from .keys import Keyring, Pair
 from .likelihoods import first_token, scores_of, single_tokens
 from .manners import Manners
 from .protocol import ChatError, Message, Poll, check_answers, check_messages, no_poll
 from .refusals import RejectedError
-from .transport import Limits, is_private, post_json
+from .transport import Limits, post_json
 
-KEY_NAME = re.compile(r"[A-Z][A-Z0-9_]*_(API_KEY|API_TOKEN|ACCESS_TOKEN)|X2EDIT_[A-Z0-9_]+")
 REWORDINGS = 8
 
 
 class EndpointChat:
     """Asks `model` at `base_url`, e.g. `http://127.0.0.1:8000/v1`.
 
-    `key_variable` names the environment variable that holds the key. Its value is read for each request and kept
-    nowhere. Raises `ChatError` for an address or a name that cannot be used.
+    The key comes from `pair`, or from the pair known for `key_variable` and this address (see `keys`). It is read for
+    each request and kept nowhere. Raises `ChatError` for an address or a pair that cannot be used.
     """
 
     def __init__(
@@ -36,12 +35,16 @@ class EndpointChat:
         limits: Limits | None = None,
         longest_image_px: int = 1024,
         poll: Poll = no_poll,
+        pair: Pair | None = None,
     ) -> None:
         self.url = completions_url(base_url)
         self.model = model.strip()
         if not self.model:
             raise ChatError("missing", "No model is named. Put in the name that the server lists under /v1/models.")
-        self.key_variable = _checked_key_variable(key_variable, self.url)
+        if pair is None and key_variable.strip():
+            pair = Keyring().pair_for(key_variable.strip(), self.url)
+        self._pair = pair
+        check_url(self.url, with_key=pair is not None and pair.keyed)
         self._vision = vision
         self._limits = limits or Limits()
         self._longest_image_px = longest_image_px
@@ -51,6 +54,13 @@ class EndpointChat:
     @property
     def name(self) -> str:
         return f"{self.model} at {urlsplit(self.url).netloc}"
+
+    @property
+    def warning(self) -> str:
+        """What the person should know about this connection; empty where there is nothing."""
+        if self._pair is None or not self._pair.keyed or not self.url.startswith("http:"):
+            return ""
+        return f"{self.name} gets its key unencrypted: whoever can listen in this network can read it. https would hide it."
 
     @property
     def vision(self) -> bool:
@@ -127,52 +137,4 @@ class EndpointChat:
         return {"role": message.role, "content": [*parts, {"type": "text", "text": text}]}
 
     def _key(self) -> str | None:
-        if not self.key_variable:
-            return None
-        key = os.environ.get(self.key_variable, "").strip()
-        if not key:
-            raise ChatError(
-                "authentication",
-                f"The environment variable {self.key_variable} is not set. Set it to the server's key before "
-                "ComfyUI starts, or leave the name empty for a server without a key.",
-            )
-        if not key.isascii() or not key.isprintable():
-            raise ChatError("authentication", f"The value of {self.key_variable} has characters that no key has.")
-        return key
-
-
-def completions_url(base_url: str) -> str:
-    """The address of the chat completions under `base_url`; raises `ChatError` where that cannot be one."""
-    url = base_url.strip().rstrip("/")
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        raise ChatError("rejected", "The base URL is malformed. Expected e.g. http://127.0.0.1:8000/v1.") from None
-    if not usable:
-        raise ChatError("rejected", f"The base URL is {url!r}; expected e.g. http://127.0.0.1:8000/v1.")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ChatError(
-            "rejected",
-            "The base URL carries a user name, a password or a query. A graph must hold no secret: put the key into "
-            "an environment variable and give its name.",
-        )
-    if parts.path.endswith("/chat/completions"):
-        return url
-    return f"{url}/chat/completions" if parts.path else f"{url}/v1/chat/completions"
-
-
-def _checked_key_variable(name: str, url: str) -> str:
-    """A graph may come from a stranger: it must not be able to send any variable, or a key in the clear."""
-    name = name.strip()
-    if not name:
-        return ""
-    if not KEY_NAME.fullmatch(name):
-        raise ChatError(
-            "authentication",
-            "The name of the key's variable is not taken. Expected the name, not the key itself: capitals, digits and "
-            "underscores, ending in _API_KEY, _API_TOKEN or _ACCESS_TOKEN, or starting with X2EDIT_.",
-        )
-    if urlsplit(url).scheme == "http" and not is_private(url):
-        raise ChatError("authentication", f"A key would travel unencrypted to {url}. Use https, or no key.")
-    return name
+        return None if self._pair is None else self._pair.key_for(self.url)

@@ -216,7 +216,7 @@ def _one_line(text: str) -> str:
 
 
 _FAULTS: dict[Kind, tuple[Fault, str]] = {
-    "key": ("authentication", "refused the key{reason}. Check the environment variable that holds it"),
+    "key": ("authentication", "refused the key{reason}. Check the key that is bound to it"),
     "rights": (
         "rights",
         "knows the key and does not allow this with it{reason}. Choose another model, or ask for the right",

@@ -7,7 +7,6 @@ part of it.
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import queue
 import socket
@@ -21,8 +20,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from .addresses import check_url, connect, host_of, is_private
 from .bodies import BodyError, parsed, unpacked
-from .protocol import ChatError, Poll, no_poll
+from .protocol import ChatError, Poll, no_poll, printable
 from .refusals import RejectedError, error_of, refusal_inside, refusal_of
 
 __all__ = ["Limits", "RejectedError", "is_private", "post_json"]
@@ -31,6 +31,7 @@ LOADING_WAIT_S = 5.0
 """The longest wait between two questions to a server that is loading its model."""
 CHUNK_BYTES = 64 * 1024
 POLL_EVERY_S = 0.1
+_AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,23 @@ class _PassingError(Exception):
         super().__init__(str(error))
 
 
+@dataclass(frozen=True)
+class _Call:
+    """What is sent. A request is made of it for each attempt, as urllib changes one that goes through a proxy."""
+
+    url: str
+    body: bytes
+    headers: Mapping[str, str]
+    with_key: bool
+
+    def request(self) -> urllib.request.Request:
+        return urllib.request.Request(self.url, self.body, dict(self.headers), method="POST")  # noqa: S310 (checked)
+
+    @property
+    def encrypted(self) -> bool:
+        return urlsplit(self.url).scheme == "https"
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """A redirect would carry the key to an address the user never named."""
 
@@ -67,7 +85,11 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def post_json(
     url: str, payload: Mapping[str, Any], key: str | None = None, limits: Limits | None = None, poll: Poll = no_poll
 ) -> Any:
-    """POST `payload` to `url` and return the parsed reply; raises `ChatError`, and `RejectedError` for status 4xx."""
+    """POST `payload` to `url` and return the parsed reply; raises `ChatError`, and `RejectedError` for status 4xx.
+
+    Whoever calls says that `key` belongs to `url`; where no key may go at all, none goes (see `addresses`).
+    """
+    check_url(url, key is not None)
     limits = limits or Limits()
     body = json.dumps(payload, ensure_ascii=False).encode()
     if len(body) > limits.request_bytes:
@@ -75,13 +97,13 @@ def post_json(
         raise ChatError("too_large", f"The request has {found} MiB; at most {allowed} MiB are sent. Use fewer images.")
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     if key is not None:
-        headers["Authorization"] = f"Bearer {key}"
-    request = urllib.request.Request(url, body, headers, method="POST")  # noqa: S310 (`completions_url` checks the scheme)
+        headers |= _key_header(url, key)
+    call = _Call(url, body, headers, key is not None)
     scrub = _scrubber(key)
     patience = _Patience(limits, url)
     while True:
         try:
-            return _content(_within(limits.timeout_s, lambda: _attempt(request, limits, scrub), url, poll), url, scrub)
+            return _content(_within(limits.timeout_s, lambda: _attempt(call, limits, scrub), url, poll), url, scrub)
         except _PassingError as fault:
             _sleep(patience.wait_after(fault), poll)
 
@@ -116,6 +138,11 @@ class _Patience:
         wait_s = min(wait_s, LOADING_WAIT_S)
         self._loads += 1
         return wait_s, now + wait_s - self._loading_since > self._limits.timeout_s
+
+
+def _key_header(url: str, key: str) -> dict[str, str]:
+    """Azure reads keys in a header of its own; a bearer there is an identity's token."""
+    return {"api-key": key} if host_of(url).endswith(_AZURE) else {"Authorization": f"Bearer {key}"}
 
 
 def _scrubber(key: str | None) -> Callable[[str], str]:
@@ -161,11 +188,11 @@ def _timeout(url: str, timeout_s: float) -> ChatError:
     return ChatError("timeout", f"{url} did not finish its answer within {timeout_s:g} s. Raise the time-out?")
 
 
-def _attempt(request: urllib.request.Request, limits: Limits, scrub: Callable[[str], str]) -> bytes:
+def _attempt(call: _Call, limits: Limits, scrub: Callable[[str], str]) -> bytes:
     """One request; faults worth another attempt come out as `_PassingError`."""
-    url = request.full_url
+    url = call.url
     try:
-        with _opener(url).open(request, timeout=limits.timeout_s) as reply:
+        with _opener(call).open(call.request(), timeout=limits.timeout_s) as reply:
             return _read(reply, limits, url)
     except urllib.error.HTTPError as error:
         with error:
@@ -182,19 +209,46 @@ def _attempt(request: urllib.request.Request, limits: Limits, scrub: Callable[[s
         raise ChatError("bad_reply", problem) from None
 
 
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    """A server on this machine is never reached through a proxy."""
-    local = [urllib.request.ProxyHandler({})] if is_private(url) else []
-    return urllib.request.build_opener(_NoRedirect, *local)
+def _opener(call: _Call) -> urllib.request.OpenerDirector:
+    """Through no proxy where that could read a key, or where the server is on this machine or network.
+
+    An encrypted call goes through one as a tunnel, whose ends the certificate proves.
+    """
+    readable = call.with_key and not call.encrypted
+    direct = [urllib.request.ProxyHandler({})] if readable or is_private(call.url) else []
+    return urllib.request.build_opener(_NoRedirect, _Plain(call), _Encrypted(call), *direct)
 
 
-def is_private(url: str) -> bool:
-    """Whether the address is this machine or a private network, as far as the address itself tells."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return host == "localhost" or host.endswith((".localhost", ".local", ".internal", ".lan"))
+class _Checked:
+    """Opens connections to checked addresses only. A proxy, which the machine's owner named, is taken as it is."""
+
+    def __init__(self, call: _Call) -> None:
+        super().__init__()
+        self._call = call
+
+    def _open(self, kind: Any, request: Any) -> Any:
+        direct = request.host == urlsplit(self._call.url).netloc
+
+        def made(*args: Any, **options: Any) -> Any:
+            connection = kind(*args, **options)
+            if direct:
+                connection._create_connection = self._connect
+            return connection
+
+        return self.do_open(made, request)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _connect(self, place: tuple[str, int], timeout: Any, *_: Any) -> socket.socket:
+        return connect(self._call.url, place, timeout, self._call.with_key)
+
+
+class _Plain(_Checked, urllib.request.HTTPHandler):
+    def http_open(self, req: Any) -> Any:
+        return self._open(http.client.HTTPConnection, req)
+
+
+class _Encrypted(_Checked, urllib.request.HTTPSHandler):
+    def https_open(self, req: Any) -> Any:
+        return self._open(http.client.HTTPSConnection, req)
 
 
 def _read(reply: Any, limits: Limits, url: str) -> bytes:
@@ -237,7 +291,7 @@ def _unreachable(reason: object, url: str, limits: Limits) -> Exception:
 def _status_error(error: urllib.error.HTTPError, url: str, scrub: Callable[[str], str]) -> Exception:
     status = error.code
     if 300 <= status < 400:
-        target = error.headers.get("Location", "another address")
+        target = printable(error.headers.get("Location", "another address"))
         return RejectedError(f"{url} redirects to {target}. Put the final address in as base URL.", "")
     refusal = refusal_of(status, scrub(_text(error)))
     found = error_of(refusal, url)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import folder_paths
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -20,12 +19,12 @@ from ..chat.protocol import ChatError, Message, check_answers, check_messages
 from ..chat.thinking import strip_thinking
 from ..errors import X2EditError
 from .host import comfy, device_context, unload
+from .listing import model_folders
 
 log = logging.getLogger(__name__)
 
 HEAD = "lm_head.weight"
 FOLDER_CATEGORIES = ("text_encoders", "LLM")
-FOLDER_DEPTH = 2
 
 
 def poll() -> None:
@@ -280,15 +279,6 @@ def chat_folders() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def model_folders(category: str) -> dict[str, Path]:
-    """Names (`category/folder`) and places of transformers models under the host's folders of a category."""
-    found: dict[str, Path] = {}
-    for root in _roots(category):
-        for path in _model_folders(root, FOLDER_DEPTH):
-            found.setdefault(f"{category}/{path.relative_to(root).as_posix()}", path)
-    return dict(sorted(found.items()))
-
-
 def chat_folder(name: str) -> Path:
     """The folder behind a name of `chat_folders`; raises `X2EditError` for anything else, so no path gets out."""
     folders = chat_folders()
@@ -298,17 +288,3 @@ def chat_folder(name: str) -> Path:
             "models/text_encoders or models/LLM and refresh the page."
         )
     return folders[name]
-
-
-def _roots(category: str) -> list[Path]:
-    if category in folder_paths.folder_names_and_paths:
-        return [Path(path) for path in folder_paths.get_folder_paths(category)]
-    return [Path(folder_paths.models_dir) / category]
-
-
-def _model_folders(root: Path, depth: int) -> list[Path]:
-    if depth == 0 or not root.is_dir():
-        return []
-    children = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    models = [path for path in children if (path / "config.json").is_file()]
-    return models + [deep for path in children if path not in models for deep in _model_folders(path, depth - 1)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..chat.features import FolderFeatures
 from ..errors import X2EditError
-from .chat import model_folders
+from .listing import model_folders
 
 CATEGORY = "clip_vision"
 NONE = "none"

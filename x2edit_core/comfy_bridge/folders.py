@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any
 
 import folder_paths
 
@@ -10,15 +11,24 @@ from ..checkpoint import RELEASED_FILE, holds_adapter
 from ..demo import EMBEDDED
 from ..errors import X2EditError
 from ..paths import plain_name
+from . import listing
+from .notices import log_once
 
 FOLDER = "x2edit"
 _CATEGORIES = (FOLDER, "loras")
-_SUFFIXES = {".safetensors", ".sft"}
+_SUFFIXES = (".safetensors", ".sft")
 
 
 def register_model_folders() -> None:
     """Make models/x2edit known to the host, beside whatever paths a person configured for it."""
-    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
+    place = str(Path(folder_paths.models_dir) / FOLDER)
+    try:
+        folder_paths.add_model_folder_path(FOLDER, place)
+    except Exception as error:  # another pack left something else there; the pack must load all the same
+        folder_paths.folder_names_and_paths[FOLDER] = ([place], set())
+        log_once(
+            "broken x2edit", f"X2Edit: what was registered for models/{FOLDER} was replaced ({type(error).__name__})."
+        )
 
 
 def adapter_names() -> list[str]:
@@ -42,23 +52,17 @@ def _entries() -> dict[str, tuple[str, str]]:
 
 
 def _listed(category: str) -> list[str]:
-    return [file for file in folder_paths.get_filename_list(category) if Path(file).suffix.lower() in _SUFFIXES]
+    return (listing.files if category == FOLDER else listing.listed)(category, _SUFFIXES)
 
 
 def _entry(file: str) -> str:
-    path = PurePosixPath(file.replace("\\", "/"))
-    is_folder = path.name == RELEASED_FILE and path.parent != PurePosixPath(".")
-    return str(path.parent if is_folder else path)
+    folder, _, name = file.rpartition("/")
+    return folder if folder and name == RELEASED_FILE else file
 
 
-def _path(category: str, file: str) -> Path | None:
-    found = folder_paths.get_full_path(category, file)
-    return None if found is None else Path(found)
-
-
-def _real(category: str, file: str) -> Path | None:
-    path = _path(category, file)
-    return path and path.resolve()
+def _real(category: str, file: str) -> Any:
+    path = listing.full_path(category, file)
+    return path and listing.identity_of(str(path))
 
 
 def adapter_path(name: str) -> Path:
@@ -69,12 +73,10 @@ def adapter_path(name: str) -> Path:
     if name in EMBEDDED:
         return Path(EMBEDDED[name])
     place = _entries().get(name)
-    path = _path(*place) if place else None
+    path = listing.full_path(*place) if place else None
     if path is not None:
         return path.parent if path.name == RELEASED_FILE and holds_adapter(path.parent) else path
-    places = ", ".join(
-        str(Path(folder)) for category in _CATEGORIES for folder in folder_paths.get_folder_paths(category)
-    )
+    places = ", ".join(str(Path(folder)) for category in _CATEGORIES for folder in listing.roots(category))
     raise X2EditError(f"Adapter {name!r} was not found. Put it into one of {places} and refresh the page.")
 
 

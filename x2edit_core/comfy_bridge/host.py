@@ -80,6 +80,14 @@ def server() -> Any:
     return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
 
 
+def executing_node() -> tuple[str, str] | None:
+    """(prompt, node) that this thread runs for the host; None where it runs none."""
+    if "comfy_execution.utils" not in sys.modules:
+        return None
+    context = HostModule("comfy_execution.utils").get_executing_context()
+    return None if context is None else (str(context.prompt_id), str(context.node_id))
+
+
 def device_context(device: torch.device) -> AbstractContextManager[Any]:
     """Makes `device` the current one where the host computes on several; others have one anyway."""
     if comfy.offers("model_management.cuda_device_context"):

@@ -163,10 +163,10 @@ def apply_static(model: ModelPatcher, managed: ManagedAdapter, strength: float, 
         save_static(managed.adapter, file)
         log.info("The averaged adapter was saved as %s.", file)
     if fused or absent:
-        log.warning(
-            "The connected model cannot be patched and passes through as it is. Load %s with the LoRA node of the "
+        say_once(
+            f"static, not patched: {file}",
+            f"The connected model cannot be patched and passes through as it is. Load {file} with the LoRA node of the "
             "model's own loader, at the strength you want.",
-            file,
         )
         return model
     return model if strength == 0.0 else _with_bare_outputs(_merged(model, managed, parts, strength))

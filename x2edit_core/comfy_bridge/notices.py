@@ -1,52 +1,97 @@
-"""Words for the person: in the log, where each notice is said once while it is remembered, or on the node that is running."""
+"""The one owner of words on nodes: warnings, and what a node reports. A warning is logged at its first occasion too.
+
+A node shows its warnings above its report, for the run they belong to. Older pages put a node's words into their HTML, so
+what a model or a server wrote is made harmless here, by look-alikes that newer pages show as well.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from dataclasses import dataclass, field
+from typing import Any
 
-from .host import comfy_execution
-from .node_text import show_on_node
+from .host import executing_node, server
 
 REMEMBERED = 1000
-"""How many notices are remembered, so that a server that runs for months does not grow."""
+"""How many warnings are remembered as logged, so that a server that runs for months does not grow."""
+SHOWN_NODES = 200
 _said: dict[str, None] = {}
 
-_Run = tuple[str, str]
-"""A prompt and a node of it."""
-_words: tuple[_Run | None, list[str]] = (None, [])
+
+@dataclass
+class _Words:
+    warnings: dict[str, str] = field(default_factory=dict)
+    report: str = ""
+
+    def __str__(self) -> str:
+        return "\n".join([*self.warnings.values(), *([self.report] if self.report else [])])
+
+
+_words: dict[tuple[str, str], _Words] = {}
+"""(prompt, node) → what that node shows, the latest few."""
+
+_LOOK_ALIKES = str.maketrans({"<": "‹", ">": "›", '"': "”", "`": "’"})
 
 
 def say_once(key: str, text: str) -> None:
-    """Log `text` as a warning unless this `key` was said before."""
+    """Show `text` as a warning on the node that runs now, and log it unless this `key` was said before."""
+    log_once(key, text)
+    _warn(key, text)
+
+
+def _warn(key: str, text: str) -> None:
+    place = executing_node()
+    if place is not None:
+        words = _words_of(*place)
+        if words.warnings.get(key) != text:
+            words.warnings[key] = text
+            _send(place[1], str(words))
+
+
+def say(text: str) -> None:
+    """Show `text` as a warning on the node that runs now, and log it: for what concerns this run's own inputs."""
+    logging.getLogger("x2edit").warning("%s", harmless(text))
+    _warn(text, text)
+
+
+def show_on_node(text: str, node_id: str | None) -> None:
+    """Show `text` on the node, below its warnings; nothing happens where the node has no id, as in tests."""
+    place = executing_node()
+    if node_id is not None:
+        words = _words_of(place[0] if place else "", node_id)
+        words.report = text
+        _send(node_id, str(words))
+
+
+def harmless(text: str) -> str:
+    """`text` without what a page would take as HTML, or a terminal as a command."""
+    shown = "".join(letter for letter in text if letter.isprintable() or letter == "\n")
+    return shown.translate(_LOOK_ALIKES)
+
+
+def log_once(key: str, text: str) -> None:
+    """Log `text` as a warning unless this `key` was said before: for what belongs to no node, such as a list of choices."""
     if key in _said:
         return
     _said[key] = None
     if len(_said) > REMEMBERED:
         del _said[next(iter(_said))]
-    logging.getLogger("x2edit").warning(text)
+    logging.getLogger("x2edit").warning("%s", harmless(text))
 
 
-def say(text: str) -> None:
-    """Log `text` as a warning and show it on the node that is running, below what was said there in this run."""
-    logging.getLogger("x2edit").warning(text)
-    run, words = _running()
-    if text not in words:
-        words.append(text)
-    if run is not None:
-        show_on_node("\n".join(words), run[1])
+def _words_of(prompt_id: str, node_id: str) -> _Words:
+    words = _words.setdefault((prompt_id, node_id), _Words())
+    while len(_words) > SHOWN_NODES:
+        del _words[next(iter(_words))]
+    return words
 
 
-def with_notices(text: str) -> str:
-    """`text`, which a node is about to show, below what was said on it in this run and would be overwritten."""
-    return "\n".join([*_running()[1], text])
-
-
-def _running() -> tuple[_Run | None, list[str]]:
-    """The node that is running, if the host tells, and what was said on it."""
-    global _words
-    known = comfy_execution.offers("utils.get_executing_context")
-    context = comfy_execution.utils.get_executing_context() if known else None
-    run = None if context is None else (context.prompt_id, context.node_id)
-    if run is None or run != _words[0]:
-        _words = run, []
-    return _words
+def _send(node_id: str, text: str) -> None:
+    """To whoever queued the prompt: another person's graph has nodes of the same numbers."""
+    running = server()
+    if running is None or getattr(running, "client_id", "") is None:
+        return
+    address: Any = getattr(running, "client_id", None)
+    with contextlib.suppress(RuntimeError):  # the server is closing
+        running.send_progress_text(harmless(text), node_id, address)

@@ -1,7 +1,8 @@
 """The person's judge on the host: routes for the page, an event that tells it to look, and the wait.
 
-`GET /x2edit/choices` lists what is open; `GET /x2edit/choices/ID/K` is picture K of it as PNG, -1 the source;
-`POST /x2edit/choices/ID` with `{"choice": K}` answers. The event `x2edit.choices` is sent whenever the list changes.
+`GET /x2edit/choices?clientId=PAGE` lists the questions of the page that queued the run, without `clientId` those of all,
+for programs; `GET /x2edit/choices/ID/K` is picture K of one as PNG, -1 the source; `POST /x2edit/choices/ID` with
+`{"choice": K}` answers. The event `x2edit.choices` says how many are open, to every page, whenever that changes.
 """
 
 from __future__ import annotations
@@ -20,10 +21,21 @@ PATH = "/x2edit/choices"
 def _notify() -> None:
     running = server()
     if running is not None:
-        running.send_sync(EVENT, {"open": len(room.questions())})
+        running.send_sync(EVENT, {"open": room.count()})
 
 
-room = WaitingRoom(_notify, lambda: comfy.model_management.throw_exception_if_processing_interrupted())
+def _owner() -> str | None:
+    """The page that queued what runs now; the host sets it before a prompt runs."""
+    return getattr(server(), "client_id", None)
+
+
+def _present(owner: str) -> bool:
+    return owner in getattr(server(), "sockets", ())
+
+
+room = WaitingRoom(
+    _notify, lambda: comfy.model_management.throw_exception_if_processing_interrupted(), _owner, _present
+)
 
 
 def human_judge(timeout_s: float) -> HumanJudge:
@@ -49,7 +61,7 @@ def register_routes() -> None:
 async def _list(request: Any) -> Any:
     from aiohttp import web
 
-    return web.json_response(room.questions())
+    return web.json_response(room.questions(request.query.get("clientId")), headers={"X2Edit-Open": str(room.count())})
 
 
 async def _picture(request: Any) -> Any:

@@ -9,15 +9,13 @@ Letters: B prompts, N states (28 layers + 1), S = 512 tokens, H = 3584.
 from __future__ import annotations
 
 import hashlib
-import logging
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-import folder_paths
 import torch
 from torch import Tensor
 
@@ -32,14 +30,14 @@ from ..alignnet import (
 )
 from ..errors import ModelMismatchError, X2EditError
 from ..formats.released_x2edit import ALIGNNET_FILE
+from . import listing
 from .folders import FOLDER
 from .host import comfy, device_context, require_ordered_vision, text_rotary
-
-log = logging.getLogger(__name__)
+from .notices import say_once
 
 CACHED_PROMPTS = 8
 IMAGE_TOKEN = 151655
-_SUFFIXES = {".bin", ".pt", ".pth", ".safetensors"}
+_SUFFIXES = (".bin", ".pt", ".pth", ".safetensors")
 _OTHER_FILES = {"lora.safetensors", "task_embeddings.bin"}
 
 
@@ -49,11 +47,10 @@ def alignnet_names() -> list[str]:
     A folder with the released file in it is one entry, under the folder's name, as in the adapter loader.
     """
     names: dict[str, None] = {}
-    for file in folder_paths.get_filename_list(FOLDER):
-        path = PurePosixPath(file.replace("\\", "/"))
-        if path.suffix.lower() in _SUFFIXES and path.name not in _OTHER_FILES:
-            in_folder = path.name == ALIGNNET_FILE and path.parent != PurePosixPath(".")
-            names[str(path.parent if in_folder else path)] = None
+    for file in listing.files(FOLDER, _SUFFIXES):
+        folder, _, name = file.rpartition("/")
+        if name not in _OTHER_FILES:
+            names[folder if folder and name == ALIGNNET_FILE else file] = None
     return list(names)
 
 
@@ -61,10 +58,10 @@ def alignnet_path(name: str) -> Path:
     """The file behind an entry of `alignnet_names`; raises `X2EditError` for anything else."""
     candidates = (name, f"{name}/{ALIGNNET_FILE}") if name in alignnet_names() else ()
     for candidate in candidates:
-        found = folder_paths.get_full_path(FOLDER, candidate)
+        found = listing.full_path(FOLDER, candidate)
         if found is not None:
-            return Path(found)
-    places = ", ".join(folder_paths.get_folder_paths(FOLDER))
+            return found
+    places = ", ".join(listing.roots(FOLDER))
     raise X2EditError(f"AlignNet file {name!r} was not found. Put it into {places} and refresh the page.")
 
 
@@ -196,7 +193,7 @@ def _embed(encoder: _Encoder, text: str, image: Tensor | None, device: torch.dev
         real_positions = comfy.text_encoders.qwen_vl.qwen2vl_mrope_position_ids(info, len(ids), device)
     tokens = PaddedTokens.of(ids)
     if tokens.cut:
-        log.warning("The instruction is too long: its last %d tokens were cut off.", tokens.cut)
+        say_once(f"cut: {hash(tuple(ids))}", f"The instruction is too long: its last {tokens.cut} tokens were cut off.")
     row = torch.tensor([tokens.ids], device=device, dtype=torch.long)
     embeds = encoder.model.get_input_embeddings()(row, out_dtype=torch.float32)
     if features is not None:

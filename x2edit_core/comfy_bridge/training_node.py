@@ -24,8 +24,7 @@ from ..train.sources import detect_kind
 from .folders import FOLDER
 from .host import comfy
 from .models import ManagedAdapter, load_managed
-from .node_text import show_on_node
-from .notices import say_once
+from .notices import say_once, show_on_node
 from .publishing import Shelf
 from .training_models import HostModels
 from .training_places import allowed_path, clean_path, confined

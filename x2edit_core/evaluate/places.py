@@ -134,14 +134,18 @@ def _instruction(graph: Graph) -> tuple[Place, ...]:
 def _holder(graph: Graph, place: Place) -> Place | None:
     """The input that holds the text which arrives at `place`; None where it is computed, or comes from nowhere."""
     node, name = place
-    value, seen = graph[node]["inputs"].get(name), {place[0]}
+    value = graph[node]["inputs"].get(name)
+    passed = {node}
     while isinstance(value, list):
-        node = value[0] if value else None
-        if node in seen or node not in graph:
-            return None
-        seen.add(node)
-        name = next((key for key in _WIDGETS if key in graph[node]["inputs"]), "")
-        value = graph[node]["inputs"].get(name)
+        node = value[0]
+        if node in passed:
+            raise PlaceError(
+                f"The links into {place[0]}.{place[1]} go in a circle through node {node}; no host runs that."
+            )
+        passed.add(node)
+        inputs = _node(graph, node)["inputs"]
+        name = next((key for key in _WIDGETS if key in inputs), "")
+        value = inputs.get(name)
     return (node, name) if isinstance(value, str) else None
 
 

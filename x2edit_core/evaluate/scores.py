@@ -13,6 +13,7 @@ from ..chat import Chat, ChatError
 from ..chat.endpoint import EndpointChat
 from ..chat.features import FolderFeatures
 from ..chat.folder import FolderChat
+from ..chat.keys import written_by_hand
 from ..chat.transport import Limits
 from ..data.pictures import MOST_STRETCH, check_aspects, check_together, stretch
 from ..demo.scenebench import RoundTrip
@@ -108,7 +109,8 @@ def _encoders(config: EncodersConfig) -> list[Encoder]:
 def _chat(config: JudgeConfig) -> Chat:
     if config.folder:
         return FolderChat(config.folder)
-    return EndpointChat(config.base_url, config.model, config.key_variable, True, Limits(config.timeout))
+    pair = written_by_hand(config.base_url, config.key_variable)
+    return EndpointChat(config.base_url, config.model, vision=True, limits=Limits(config.timeout), pair=pair)
 
 
 def _plain(scores: dict[str, Tensor]) -> dict[str, float]:
