@@ -277,6 +277,7 @@ def with_stack(model: ModelPatcher, stack: AdapterStack, patchers: list[ModelPat
     for kind in (WrappersMP.DIFFUSION_MODEL, WrappersMP.APPLY_MODEL):
         clone.remove_wrappers_with_key(kind, KEY)
     clone.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, stack.diffusion_model)
+    clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, stack.entrance.apply_model)
     if not all(item.always_on for item in stack.attachments):
         clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, stack.apply_model)
     clone.set_attachments(KEY, stack)

@@ -6,7 +6,9 @@ modulated once per forward however many adapters there are, and all adapters of 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -29,9 +31,12 @@ from ..reference import (
 )
 from .host import comfy, modulation_row
 from .notices import say_once
+from .placement import Placement, require_modulated
+from .replaced import Entrance
 
 KEY = "x2edit"
 _ACTIVE = "x2edit_active"
+MODULATED_BY = {"double_blocks": ("modulation_dims_img", "modulation_dims_txt"), "single_blocks": ("modulation_dims",)}
 _WIDER_BASES = {96: "FLUX.1 Fill", 32: "FLUX.1 Canny or Depth"}
 
 
@@ -43,6 +48,7 @@ class AdapterStack:
         self._observer = observer
         self._biases: dict[torch.device, list[list[Tensor | None]]] = {}
         self._rows: dict[tuple[torch.device, tuple[int, ...]], Tensor] = {}
+        self.entrance = Entrance("and its own way calls no wrappers, so the adapter would not act at all")
         self._require_equal_offsets()
 
     @property
@@ -93,7 +99,9 @@ class AdapterStack:
         """
         x, timestep, context, y, guidance, ref_latents, control, options = args
         flux: nn.Module = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
+        self.entrance.reach(flux)
         active = options.get(_ACTIVE, (True,) * len(self.attachments))
+        placing: AbstractContextManager[None] = contextlib.nullcontext()
         swaps = site_swaps(flux, self._bound(active, x, options))
         method = kwargs.get("ref_latents_method")
         flags = ours(method, len(ref_latents or ()))
@@ -108,9 +116,11 @@ class AdapterStack:
             ref_latents, flags = foreign_first(ref_latents, flags)
             kwargs["ref_latents_method"], clean = host_method(method)
             plan = self._plan(flux, x, ref_latents, flags, clean)
-            swaps += reference_swaps(flux, plan, clean_vector(flux, x.dtype, timestep, y, guidance))
-            options = with_placed_references(options, plan)
-        with swapped(swaps):
+            placement = Placement(flux, ref_latents, flags, plan)
+            vector = clean_vector(flux, x.dtype, timestep, y, guidance)
+            swaps += placement.required(reference_swaps(flux, plan, vector))
+            placing = placement.placing()
+        with placing, swapped(swaps):
             return executor(x, timestep, context, y, guidance, ref_latents, control, options, **kwargs)
 
     def _bound(self, active: tuple[bool, ...], x: Tensor, options: dict[str, Any]) -> list[list[BoundDelta]]:
@@ -217,6 +227,7 @@ def reference_swaps(flux: Any, plan: ReferencePlan, clean_vec: Tensor) -> list[t
     for kind, make in (("double_blocks", double_block_forward), ("single_blocks", single_block_forward)):
         for index in range(len(getattr(flux, kind))):
             block = find_module(flux, f"{kind}.{index}")
+            require_modulated(block, f"{kind}.{index}", MODULATED_BY[kind])
             swaps.append((block, make(block.forward, clean_vec, plan)))
     return swaps
 
