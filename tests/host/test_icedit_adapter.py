@@ -17,7 +17,7 @@ from .graphs import (
     GOLDEN_FILL,
     GOLDEN_FLUX,
     GOLDEN_MOE,
-    conditioning,
+    fill_conditioning,
     golden_cases,
     relative_error,
     state,
@@ -79,19 +79,8 @@ def plain(pack, plain_file):
     return pack.core("comfy_bridge.models").load_managed(plain_file)
 
 
-def positive(model, case):
-    """Conditioning with the recorded 80 channels given as the host takes them: an image latent and a pixel mask."""
-    tensors = case["tensors"]
-    ((context, options),) = conditioning(tensors["context"], tensors["pooled"], case["guidance"])
-    image, mask = tensors["concat"].split((16, 64), dim=1)
-    batch, _, height, width = mask.shape
-    pixels = mask.view(batch, 8, 8, height, width).permute(0, 3, 1, 4, 2).reshape(batch, 1, height * 8, width * 8)
-    latent = model.model.process_latent_out(image)
-    return [[context, {**options, "concat_latent_image": latent, "concat_mask": pixels}]]
-
-
 def run(model, case=CASE):
-    return velocity(model, positive(model, case), case["tensors"]["noise"], case["t"])
+    return velocity(model, fill_conditioning(model, case), case["tensors"]["noise"], case["t"])
 
 
 def apply(pack, model, adapter, **inputs):
@@ -364,7 +353,7 @@ def test_applied_twice_is_its_strengths_sum(pack, golden_base, adapter):
 
 def test_both_halves_of_guidance_are_routed(pack, golden_base, adapter):
     model = apply(pack, golden_base, adapter)
-    conds, noise = positive(model, CASE), CASE["tensors"]["noise"]
+    conds, noise = fill_conditioning(model, CASE), CASE["tensors"]["noise"]
     other = [[torch.roll(conds[0][0], 1, 0), conds[0][1]]]
     together = velocity(model, conds, noise, 0.6, other, cfg=2.0)
     one, two = (velocity(model, each, noise, 0.6) for each in (conds, other))

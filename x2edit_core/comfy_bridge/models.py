@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..adapter import Adapter
 from ..attach import Attachment
@@ -215,8 +215,33 @@ def _weight_key(site: Site) -> str:
 
 
 def _absent_weights(model: ModelPatcher, parts: list[LowRank]) -> list[str]:
-    """Weights that the parts would change and the model does not have."""
-    return sorted({_weight_key(site) for site, *_ in parts} - model.model.state_dict().keys()) if parts else []
+    """Weights that the parts would change and the model does not have, or not while it is loaded.
+
+    A compiled block, or one of another pack's, that is put into the place of the host's keeps its weights elsewhere.
+    """
+    keys = {_weight_key(site) for site, *_ in parts}
+    return sorted(_covered(model, keys) | keys - model.model.state_dict().keys()) if keys else []
+
+
+def _covered(model: ModelPatcher, keys: Iterable[str]) -> set[str]:
+    """Those of the weights at `keys` that object patches of `model` take away from the host's weight patches."""
+    found: set[str] = set()
+    for path, replacement in model.object_patches.items():
+        if isinstance(replacement, nn.Module):
+            kept = {f"{path}.{name}" for name in replacement.state_dict()}
+            found |= {key for key in keys if key.startswith(f"{path}.") and key not in kept}
+    return found
+
+
+def _require_merged(keys: Collection[str], model: ModelPatcher) -> None:
+    """Raise `ModelMismatchError` for a model whose layers were covered after parts had been merged at `keys`."""
+    covered = _covered(model, [key for key in keys if key in model.patches])
+    if covered:
+        raise ModelMismatchError(
+            f"{len(covered)} weights that the adapter changes lie in blocks that a later node replaces or compiles "
+            f"({name_some(sorted(covered))}), where ComfyUI cannot reach them, so they would be lost without a word. Put "
+            "that node before Apply X2Edit Adapter."
+        )
 
 
 def _merged(model: ModelPatcher, managed: ManagedAdapter, parts: list[LowRank], strength: float) -> ModelPatcher:
@@ -231,6 +256,8 @@ def _merged(model: ModelPatcher, managed: ManagedAdapter, parts: list[LowRank], 
         patches[place] = comfy.weight_adapter.lora.LoRAAdapter(set(), weights)
     clone = model.clone()
     clone.add_patches(patches, strength)
+    on_run = comfy.patcher_extension.CallbacksMP.ON_PRE_RUN
+    clone.add_callback_with_key(on_run, _MERGED, partial(_require_merged, [key for key, _ in patches]))
     if (read := managed.read) is not None:
         keys = {_weight_key(site) for site in read.adapter.sites}
         found = tuple(patch for (key, _), patch in patches.items() if key in keys)
