@@ -18,6 +18,7 @@ from ..errors import ModelMismatchError, X2EditError, name_some
 from ..formats.released_icedit import low_rank_parts, save_static, static_mean
 from ..sites import FluxShape, Site, Slot, read_outputs
 from ..tasks import Task, TaskBatch, TaskChoice
+from .devices import on_copies, stack_of_copy
 from .folders import lora_file
 from .host import comfy, require_parameters
 from .notices import say_once
@@ -300,16 +301,29 @@ def _with_attachment(model: ModelPatcher, managed: ManagedAdapter, attachment: A
 def with_stack(model: ModelPatcher, stack: AdapterStack, patchers: list[ModelPatcher]) -> ModelPatcher:
     """A clone of `model` that runs `stack` in place of any it had, with the patchers of its adapters."""
     clone = model.clone()
+    _install(clone, stack)
+    clone.set_additional_models(KEY, patchers)
+    on_copies(clone, _copied)
+    return clone
+
+
+def _install(model: ModelPatcher, stack: AdapterStack) -> None:
+    """Let `model` itself run `stack` in place of any it had."""
     WrappersMP = comfy.patcher_extension.WrappersMP
     for kind in (WrappersMP.DIFFUSION_MODEL, WrappersMP.APPLY_MODEL):
-        clone.remove_wrappers_with_key(kind, KEY)
-    clone.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, stack.diffusion_model)
-    clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, stack.entrance.apply_model)
+        model.remove_wrappers_with_key(kind, KEY)
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, stack.diffusion_model)
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, stack.entrance.apply_model)
     if not all(item.always_on for item in stack.attachments):
-        clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, stack.apply_model)
-    clone.set_attachments(KEY, stack)
-    clone.set_additional_models(KEY, patchers)
-    return clone
+        model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, stack.apply_model)
+    model.set_attachments(KEY, stack)
+
+
+def _copied(model: ModelPatcher, copy: ModelPatcher) -> None:
+    """The host made `copy` of `model` for another device."""
+    stack = current_stack(model)
+    if stack is not None:
+        _install(copy, stack_of_copy(stack, model, copy))
 
 
 def current_stack(model: ModelPatcher) -> AdapterStack | None:

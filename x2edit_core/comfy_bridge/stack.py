@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,8 @@ class AdapterStack:
         self._observer = observer
         self._biases: dict[torch.device, list[list[Tensor | None]]] = {}
         self._rows: dict[tuple[torch.device, tuple[int, ...]], Tensor] = {}
+        self.copies: WeakKeyDictionary[nn.Module, AdapterStack] = WeakKeyDictionary()
+        """For the copies of this FLUX on further devices, the same adapters with the weights that lie there."""
         self.entrance = Entrance("and its own way calls no wrappers, so the adapter would not act at all")
         self._require_equal_offsets()
 
@@ -71,7 +74,10 @@ class AdapterStack:
             )
 
     def plus(self, attachment: Attachment) -> AdapterStack:
-        return AdapterStack((*self.attachments, attachment), self._observer)
+        return self.with_attachments((*self.attachments, attachment))
+
+    def with_attachments(self, attachments: tuple[Attachment, ...]) -> AdapterStack:
+        return AdapterStack(attachments, self._observer)
 
     def watched(self, observer: Observer) -> AdapterStack:
         """The same stack with an observer of its gates."""
@@ -102,7 +108,7 @@ class AdapterStack:
         self.entrance.reach(flux)
         active = options.get(_ACTIVE, (True,) * len(self.attachments))
         placing: AbstractContextManager[None] = contextlib.nullcontext()
-        swaps = site_swaps(flux, self._bound(active, x, options))
+        swaps = site_swaps(flux, self.copies.get(flux, self)._bound(active, x, options))
         method = kwargs.get("ref_latents_method")
         flags = ours(method, len(ref_latents or ()))
         if not all(flags):
