@@ -69,10 +69,17 @@ class Merged:
     patches: tuple[Any, ...]
 
 
-def manage(adapter: Adapter, reload: Callable[..., ModelPatcher] | None = None) -> ManagedAdapter:
-    """Put `adapter` under the host's memory management; `reload` reads a part of one anew."""
+def manage(
+    adapter: Adapter, reload: Callable[..., ModelPatcher] | None = None, disable_dynamic: bool = False
+) -> ManagedAdapter:
+    """Put `adapter` under the host's memory management; `reload` reads a part of one anew.
+
+    It takes part in the host's dynamic memory as the host's own models do, unless `disable_dynamic`: beside a model that
+    does not, the host makes room for all of them at once and unloads what it would have kept.
+    """
     management = comfy.model_management
-    patcher = comfy.model_patcher.ModelPatcher(
+    patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher = patcher_class(
         adapter, load_device=management.get_torch_device(), offload_device=management.unet_offload_device()
     )
     patcher.cached_patcher_init = (reload or _reload, (adapter.source,))
@@ -84,23 +91,23 @@ def load_managed(path: Path) -> ManagedAdapter:
     return manage(load_adapter(path))
 
 
-def _reload(source: str, **_: Any) -> ModelPatcher:
+def _reload(source: str, disable_dynamic: bool = False) -> ModelPatcher:
     """A fresh patcher with its own weights, for the host's copies on further GPUs."""
-    return load_managed(Path(source)).patcher
+    return manage(load_adapter(Path(source)), disable_dynamic=disable_dynamic).patcher
 
 
-def _reload_routed(source: str, **_: Any) -> ModelPatcher:
+def _reload_routed(source: str, disable_dynamic: bool = False) -> ModelPatcher:
     """Likewise for the routed part alone."""
     routed = load_managed(Path(source)).routed
     assert routed is not None, "the part that is reloaded was there before"
-    return routed.patcher
+    return manage(routed.adapter, _reload_routed, disable_dynamic).patcher
 
 
-def _reload_read(source: str, **_: Any) -> ModelPatcher:
+def _reload_read(source: str, disable_dynamic: bool = False) -> ModelPatcher:
     """Likewise for the plain part at layers whose output is read."""
     read = load_managed(Path(source)).read
     assert read is not None, "the part that is reloaded was there before"
-    return read.patcher
+    return manage(read.adapter, _reload_read, disable_dynamic).patcher
 
 
 def attachment_for(
