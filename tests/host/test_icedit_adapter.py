@@ -396,3 +396,38 @@ class Closed(torch.nn.Module):
 
     def forward(self, x):
         return self._linear[0](x)
+
+
+def test_a_onetrainer_file_with_alphas_equals_the_hosts_own_lora_loader(pack, golden_base, plain_file, tmp_path):
+    tensors = {}
+    for key, tensor in load_file(plain_file).items():
+        module, side = key.removeprefix("transformer.").removesuffix(".weight").split(".lora_")
+        name = f"lora_transformer_{module.replace('.', '_')}"
+        tensors[f"{name}.lora_{'down' if side == 'A' else 'up'}.weight"] = tensor
+        tensors[f"{name}.alpha"] = torch.tensor(1.7)
+    save_file(tensors, tmp_path / "onetrainer.safetensors")
+    folder_paths.add_model_folder_path("loras", str(tmp_path))
+    (expected,) = pack.run(
+        "LoraLoaderModelOnly", model=golden_base, lora_name="onetrainer.safetensors", strength_model=0.7
+    )
+    adapter = pack.core("comfy_bridge.models").load_managed(tmp_path / "onetrainer.safetensors")
+    found = run(apply(pack, golden_base, adapter, strength=0.7))
+    assert relative_error(found, run(expected)) < 1e-6
+    assert relative_error(found, run(golden_base)) > 1e-3
+
+
+@pytest.mark.parametrize("router", [torch.float32, torch.float8_e4m3fn])
+def test_an_eight_bit_file_merges_routes_and_averages(pack, golden_base, tmp_path, router):
+    """Against the same numbers in float32."""
+    models, runs = pack.core("comfy_bridge.models"), []
+    small = {
+        key: tensor.to(router if "lora_route" in key else torch.float8_e4m3fn)
+        for key, tensor in load_file(GOLDEN_MOE).items()
+    }
+    for name, content in (("small", small), ("wide", {key: tensor.float() for key, tensor in small.items()})):
+        save_file(content, tmp_path / f"{name}.safetensors")
+        adapter = models.load_managed(tmp_path / f"{name}.safetensors")
+        (static,) = pack.run("ICEditStaticFallback", model=golden_base, adapter=adapter)
+        runs.append((run(apply(pack, golden_base, adapter)), run(static)))
+    for found, expected in zip(*runs, strict=True):
+        assert relative_error(found, expected) < 1e-5

@@ -15,6 +15,7 @@ from ..adapter import Adapter
 from ..attach import Attachment
 from ..checkpoint import load_adapter
 from ..errors import ModelMismatchError, X2EditError, name_some
+from ..formats.forms import widened
 from ..formats.released_icedit import low_rank_parts, save_static, static_mean
 from ..sites import FluxShape, Site, Slot, read_outputs
 from ..tasks import Task, TaskBatch, TaskChoice
@@ -215,7 +216,7 @@ def _plain_parts(adapter: Adapter) -> Iterable[LowRank]:
         if not site.routed:
             delta = adapter.delta(index)
             for slot, (down, up) in zip(site.slots, low_rank_parts(delta), strict=True):
-                yield site, slot, down, up if delta.scale == 1.0 else up * delta.scale
+                yield site, slot, down, up if delta.scale == 1.0 else widened(up) * delta.scale
 
 
 def _weight_key(site: Site) -> str:
