@@ -37,6 +37,8 @@ from .replaced import Entrance
 
 KEY = "x2edit"
 _ACTIVE = "x2edit_active"
+_POSITIVE = 0
+"""The host's mark of a positive prompt among the rows of a pass."""
 MODULATED_BY = {"double_blocks": ("modulation_dims_img", "modulation_dims_txt"), "single_blocks": ("modulation_dims",)}
 _WIDER_BASES = {96: "FLUX.1 Fill", 32: "FLUX.1 Canny or Depth"}
 
@@ -111,6 +113,8 @@ class AdapterStack:
         swaps = site_swaps(flux, self.copies.get(flux, self)._bound(active, x, options))
         method = kwargs.get("ref_latents_method")
         flags = ours(method, len(ref_latents or ()))
+        if not flags:
+            self._say_if_nothing_is_edited(active, options)
         if not all(flags):
             say_once(
                 "foreign references",
@@ -128,6 +132,18 @@ class AdapterStack:
             placing = placement.placing()
         with placing, swapped(swaps):
             return executor(x, timestep, context, y, guidance, ref_latents, control, options, **kwargs)
+
+    def _say_if_nothing_is_edited(self, active: tuple[bool, ...], options: dict[str, Any]) -> None:
+        """Of a pass without references; those of negative prompts alone need none."""
+        if any(on and item in self._placing for item, on in zip(self.attachments, active, strict=True)) and (
+            _POSITIVE in options.get("cond_or_uncond", (_POSITIVE,))
+        ):
+            say_once(
+                "no reference",
+                "X2Edit: the conditioning that reaches the sampler holds no reference, so there is no picture to edit. Put "
+                "X2Edit Reference behind the last node that makes or changes text; a node that encodes text of its own, as "
+                "detailers with wildcards do, loses the reference.",
+            )
 
     def _bound(self, active: tuple[bool, ...], x: Tensor, options: dict[str, Any]) -> list[list[BoundDelta]]:
         """The active adapters' experts for a pass over `x`; the host's sigmas are one for each picture it samples."""
