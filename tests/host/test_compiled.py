@@ -154,3 +154,21 @@ def test_merged_parts_that_a_later_node_covers_are_an_error(pack, fill, icedit):
         velocity(model, positive, FILL["tensors"]["noise"], 0.7)
     comfy.model_management.unload_all_models()
     assert torch.isfinite(velocity(icedit(fill, 1.0), positive, FILL["tensors"]["noise"], 0.7)).all()
+
+
+def test_values_are_injected_into_compiled_blocks(pack):
+    """What a block was compiled to serves every step."""
+    model, _, vae = pack.run("X2EditDemoModels", base="x2edit")
+    picture, x = torch.rand(1, 64, 64, 3), torch.randn(1, 16, 8, 16)
+    settings = {"steps": 2, "solver": "euler", "width": 64, "layers_start": 0.0, "check": False}
+    _, features, _ = pack.run("ICEditInvert", model=model, vae=vae, image=picture, **settings)
+    text, inject = pack.core("comfy_bridge.features")._no_text(model.model.diffusion_model), []
+    for each in (model, by_wrapper(model, "aot_eager")):
+        inject.append(pack.run("ICEditInject", model=each, features=features)[0])
+    for index, sigma in enumerate(features.sigmas[:2]):
+        right = velocity(inject[0], text, x, sigma)
+        assert relative_error(velocity(inject[1], text, x, sigma), right) < 1e-5
+        assert relative_error(velocity(model, text, x, sigma), right) > 1e-3
+        if index == 0:
+            compiled = graphs()
+    assert 0 < compiled == graphs()

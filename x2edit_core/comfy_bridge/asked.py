@@ -32,6 +32,9 @@ class AskedPatch:
         self.calls = 0
         self._entrance = Entrance(self.consequence)
 
+    @torch.compiler.disable(
+        reason="what is kept or put back belongs to one step, which a compiled block knows nothing of"
+    )
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         self.calls += 1
         return self.patch(*args, **kwargs)
@@ -60,6 +63,7 @@ class AskedPatch:
     def _asking(self, block: nn.Module, path: str, named: dict[str, Any], text_tokens: int) -> Callable[..., Any]:
         original = block.forward
 
+        @torch.compiler.disable(recursive=False, reason="counts calls; the block itself may be compiled")
         def asking(*args: Any, **kwargs: Any) -> Any:
             stream = args[0] if args else next(kwargs[name] for name in ("img", "x") if name in kwargs)
             own = {**named, **(kwargs.get("transformer_options") or {})}
