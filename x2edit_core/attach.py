@@ -83,10 +83,12 @@ class BoundDelta:
 def site_forward(original: Forward, bound: Sequence[BoundDelta]) -> Forward:
     """A Linear's forward with the deltas of every adapter at this site added to its output [B, T, W].
 
-    All of them read before any is added, so their order does not matter on the output side either.
+    All of them read before any is added, so their order does not matter on the output side either. Where a block was
+    compiled by itself, its graph ends here and goes on behind: what a site adds changes from pass to pass.
     """
     serial = any(item.site.side == "output" for item in bound)
 
+    @torch.compiler.disable(reason="the experts of a pass are not those that a block was compiled with")
     def forward(x: Tensor) -> Tensor:
         out = original(x)
         hidden = [item.hidden(x if item.site.side == "input" else out) for item in bound]

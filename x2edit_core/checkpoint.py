@@ -9,6 +9,7 @@ from .adapter import Adapter
 from .errors import CheckpointError, name_some
 from .formats import own, released_icedit, released_x2edit
 from .formats.files import TensorFile, save_atomically
+from .formats.forms import released_form
 
 READERS = (own, released_x2edit, released_icedit)
 RELEASED_FILE = "lora.safetensors"
@@ -22,9 +23,10 @@ def load_adapter(path: Path) -> Adapter:
     Raises `CheckpointError` that lists all problems of the file together; nothing in a file is ever executed.
     """
     file = TensorFile(path / _released_file(path) if path.is_dir() else path)
+    released = released_form(file)
     for reader in READERS:
-        if reader.recognises(file):
-            return reader.read(file)
+        if reader.recognises(released):
+            return reader.read(released)
     raise CheckpointError(
         str(file.path),
         [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from types import SimpleNamespace
 
@@ -84,6 +85,14 @@ def test_one_note_serves_all_hosts():
 
 def test_versions_are_compared_by_number():
     assert compat.version_key("0.9.2") < compat.version_key("0.27.0")
+
+
+def test_what_was_tried_beside_other_packs_stands_on_the_page():
+    rows = json.loads(compat.PACKS.read_text(encoding="utf-8"))
+    page = compat.page([record()])
+    for row in rows:
+        assert set(row) == {"pack", "version", "tried", "with", "found"} and all(row.values())
+        assert f"| {row['pack']} | {row['version']} |" in page and f"| {row['found']} |" in page
 
 
 def report(nodeid, outcome, when="call", longrepr=("f", 1, "Skipped: why")):

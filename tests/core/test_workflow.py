@@ -65,6 +65,147 @@ def test_text_is_read_as_the_page_reads_it(written, sent):
     assert prompt["1"]["inputs"] == {"text": sent}
 
 
+MANY = {
+    "Many": {
+        "input": {
+            "required": {"seed": ["INT", {"control_after_generate": True}], "name": ["STRING", {"default": "d"}]},
+            "optional": {"mode": [["a", "b"]], "extra": ["FLOAT", {"default": 0.5}]},
+        },
+        "output": [],
+    }
+}
+
+
+def test_values_saved_by_name_are_read_by_name():
+    """As VideoHelperSuite saves them; what it adds for the page alone is left out, what it lacks is the default."""
+    values = {"name": "clip", "seed": 7, "videopreview": {"hidden": False}, "mode": "b"}
+    saved = {"id": 1, "type": "Many", "widgets_values": values}
+    expected = {"seed": 7, "name": "clip", "mode": "b", "extra": 0.5}
+    assert to_api({"nodes": [saved], "links": []}, MANY)["1"]["inputs"] == expected
+
+
+def test_a_primitive_and_an_instance_take_values_by_name_too():
+    primitive = {"id": 1, "type": "PrimitiveNode", "outputs": [{"type": "INT"}], "widgets_values": {"value": 5}}
+    target = {"id": 2, "type": "Make", "widgets_values": {"size": 1},
+              "inputs": [{"name": "size", "type": "INT", "link": 9, "widget": {"name": "size"}}]}  # fmt: skip
+    graph = {"nodes": [primitive, target], "links": [[9, 1, 0, 2, 0, "INT"]]}
+    assert to_api(graph, INFO)["2"]["inputs"] == {"size": 5}
+
+
+def beside(*others, links=()):
+    """A picture made by node 1 and changed by node 2, whose link 5 leads through the other nodes."""
+    nodes = [node(1, "Make"), node(2, "Change", link=5), *others]
+    return {"nodes": nodes, "links": [*links]}
+
+
+DIRECT = [[5, 1, 0, 2, 0, "IMAGE"]]
+CHANGED = {"image": ["1", 0]}
+
+
+@pytest.mark.parametrize("properties", [{}, {"fontSize": 12}])
+@pytest.mark.parametrize("kind", ["Label (rgthree)", "Bookmark (rgthree)", "A label of a pack that nobody knows"])
+def test_a_label_that_nothing_is_connected_to_is_left_out(kind, properties):
+    label = {"id": 3, "type": kind, "properties": properties, "outputs": [{"name": "", "type": "*", "links": None}]}
+    assert to_api(beside(label, links=DIRECT), INFO)["2"]["inputs"] == CHANGED
+
+
+def test_a_missing_node_of_a_host_is_no_label():
+    missing = {"id": 3, "type": "SaveElsewhere", "properties": {"Node name for S&R": "SaveElsewhere"}}
+    with pytest.raises(GraphError, match=r"Node 3: .*'SaveElsewhere'.*API form"):
+        to_api(beside(missing, links=DIRECT), INFO)
+
+
+def test_an_unknown_node_of_the_page_on_the_way_names_the_api_form():
+    odd = {**node(3, "Odd", link=6), "properties": {}, "outputs": [{"type": "IMAGE", "links": [5]}]}
+    with pytest.raises(GraphError, match=r"Node 3: .*'Odd'.*API form"):
+        to_api(beside(odd, links=[[6, 1, 0, 3, 0, "IMAGE"], [5, 3, 0, 2, 0, "IMAGE"]]), INFO)
+
+
+def test_another_packs_reroute_passes_on():
+    reroute = {**node(3, "Reroute (rgthree)", link=6), "outputs": [{"type": "*", "links": [5]}]}
+    graph = beside(reroute, links=[[6, 1, 0, 3, 0, "*"], [5, 3, 0, 2, 0, "*"]])
+    assert to_api(graph, INFO).keys() == {"1", "2"}
+    assert to_api(graph, INFO)["2"]["inputs"] == CHANGED
+
+
+def named(setter, getter, values, more=()):
+    parts = [
+        {**node(3, setter, link=6, values=values), "outputs": [{"type": "IMAGE", "links": []}]},
+        {
+            "id": 4,
+            "type": getter,
+            "inputs": [],
+            "outputs": [{"type": "IMAGE", "links": [5]}],
+            "widgets_values": ["a name"],
+        },
+    ]
+    return beside(*parts, *more, links=[[6, 1, 0, 3, 0, "IMAGE"], [5, 4, 0, 2, 0, "IMAGE"]])
+
+
+@pytest.mark.parametrize(("setter", "getter"), [("SetNode", "GetNode"), ("easy setNode", "easy getNode")])
+def test_a_link_by_name_is_a_link(setter, getter):
+    assert to_api(named(setter, getter, ["a name"]), INFO)["2"]["inputs"] == CHANGED
+
+
+def test_a_name_that_is_set_nowhere_or_twice_is_an_error():
+    with pytest.raises(GraphError, match="Node 4: 0 nodes set 'a name'"):
+        to_api(named("SetNode", "GetNode", ["another"]), INFO)
+    twin = {**node(8, "SetNode", values=["a name"]), "inputs": [{"name": "image", "type": "IMAGE", "link": None}]}
+    with pytest.raises(GraphError, match="Node 4: 2 nodes set 'a name'"):
+        to_api(named("SetNode", "GetNode", ["a name"], [twin]), INFO)
+
+
+def test_names_that_set_one_another_in_a_circle_are_an_error():
+    setter = node(3, "SetNode", link=6, values=["a name"])
+    getter = {"id": 4, "type": "GetNode", "outputs": [{"type": "*", "links": [6, 5]}], "widgets_values": ["a name"]}
+    with pytest.raises(GraphError, match="circle"):
+        to_api(beside(setter, getter, links=[[6, 4, 0, 3, 0, "*"], [5, 4, 0, 2, 0, "*"]]), INFO)
+
+
+def test_a_getter_inside_a_subgraph_finds_the_setter_around_it():
+    link = {"id": 1, "origin_id": 4, "origin_slot": 0, "target_id": 5, "target_slot": 0}
+    getter = {"id": 4, "type": "GetNode", "outputs": [{"type": "*", "links": [1]}], "widgets_values": ["a name"]}
+    inside = {"id": "sub", "name": "Inside", "links": [link], "nodes": [getter, node(5, "Change", link=1)]}
+    nodes = [node(1, "Make"), node(3, "SetNode", link=6, values=["a name"]), {"id": 9, "type": "sub"}]
+    graph = {"nodes": nodes, "links": [[6, 1, 0, 3, 0, "IMAGE"]], "definitions": {"subgraphs": [inside]}}
+    assert to_api(graph, INFO)["9:5"]["inputs"] == CHANGED
+
+
+def test_null_links_are_left_out():
+    assert to_api(beside(links=[None, *DIRECT, None]), INFO)["2"]["inputs"] == CHANGED
+
+
+@pytest.mark.parametrize("graph", [{}, {"nodes": None}, {"1": {"class_type": "Make", "inputs": {}}}, [], {"nodes": {}}])
+def test_what_is_no_saved_workflow_is_said(graph):
+    with pytest.raises(GraphError, match=r"no list of `nodes`.*API form"):
+        to_api(graph, INFO)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_subgraph_that_holds_itself_is_an_error(depth):
+    definitions = [
+        {"id": f"s{index}", "name": f"S{index}", "nodes": [{"id": 1, "type": f"s{(index + 1) % depth}"}]}
+        for index in range(depth)
+    ]
+    with pytest.raises(GraphError, match="'S0' holds itself"):
+        to_api({"nodes": [{"id": 1, "type": "s0"}], "definitions": {"subgraphs": definitions}}, INFO)
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        {"nodes": [{"id": 1}]},
+        {"nodes": [None]},
+        {"nodes": [node(1, "Make")], "links": [[1, 2]]},
+        {"nodes": [node(1, "Make")], "links": [{"id": 3}]},
+        {"nodes": [{"id": 1, "type": "Make", "widgets_values": 3}]},
+    ],
+)
+def test_a_damaged_file_is_one_error(graph):
+    with pytest.raises(GraphError, match="damaged"):
+        to_api(graph, INFO)
+
+
 # --- the WebSocket client ----------------------------------------------------------------------------------------
 
 

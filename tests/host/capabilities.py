@@ -50,6 +50,10 @@ CAPABILITIES = {
     "half precision between nodes": Capability(
         lambda: _has_flag("fp16_intermediates"), "this host has no --fp16-intermediates"
     ),
+    "copies for several devices": Capability(
+        lambda: _has("comfy.multigpu", "create_multigpu_deepclones"),
+        "this host makes no copies of a model for further devices",
+    ),
     "ordered vision": Capability(
         lambda: _has("comfy.text_encoders.qwen_vl", "qwen2vl_mrope_position_ids"),
         "this host's Qwen2.5-VL returns the parts of a picture out of order: showing it one is refused",

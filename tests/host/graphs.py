@@ -53,6 +53,17 @@ def conditioning(context: torch.Tensor, pooled: torch.Tensor, guidance: float = 
     return [[context, {"pooled_output": pooled, "guidance": guidance}]]
 
 
+def fill_conditioning(model: Any, case: dict[str, Any]) -> list[Any]:
+    """Conditioning with a case's recorded 80 channels given as the host takes them: an image latent and a pixel mask."""
+    tensors = case["tensors"]
+    ((context, options),) = conditioning(tensors["context"], tensors["pooled"], case["guidance"])
+    image, mask = tensors["concat"].split((16, 64), dim=1)
+    batch, _, height, width = mask.shape
+    pixels = mask.view(batch, 8, 8, height, width).permute(0, 3, 1, 4, 2).reshape(batch, 1, height * 8, width * 8)
+    latent = model.model.process_latent_out(image)
+    return [[context, {**options, "concat_latent_image": latent, "concat_mask": pixels}]]
+
+
 def velocity(
     model: Any, positive: list[Any], x: torch.Tensor, sigma: float, negative: Any = None, cfg: float = 1.0
 ) -> Any:

@@ -17,7 +17,7 @@ from .graphs import (
     GOLDEN_FILL,
     GOLDEN_FLUX,
     GOLDEN_MOE,
-    conditioning,
+    fill_conditioning,
     golden_cases,
     relative_error,
     state,
@@ -79,19 +79,8 @@ def plain(pack, plain_file):
     return pack.core("comfy_bridge.models").load_managed(plain_file)
 
 
-def positive(model, case):
-    """Conditioning with the recorded 80 channels given as the host takes them: an image latent and a pixel mask."""
-    tensors = case["tensors"]
-    ((context, options),) = conditioning(tensors["context"], tensors["pooled"], case["guidance"])
-    image, mask = tensors["concat"].split((16, 64), dim=1)
-    batch, _, height, width = mask.shape
-    pixels = mask.view(batch, 8, 8, height, width).permute(0, 3, 1, 4, 2).reshape(batch, 1, height * 8, width * 8)
-    latent = model.model.process_latent_out(image)
-    return [[context, {**options, "concat_latent_image": latent, "concat_mask": pixels}]]
-
-
 def run(model, case=CASE):
-    return velocity(model, positive(model, case), case["tensors"]["noise"], case["t"])
+    return velocity(model, fill_conditioning(model, case), case["tensors"]["noise"], case["t"])
 
 
 def apply(pack, model, adapter, **inputs):
@@ -364,7 +353,7 @@ def test_applied_twice_is_its_strengths_sum(pack, golden_base, adapter):
 
 def test_both_halves_of_guidance_are_routed(pack, golden_base, adapter):
     model = apply(pack, golden_base, adapter)
-    conds, noise = positive(model, CASE), CASE["tensors"]["noise"]
+    conds, noise = fill_conditioning(model, CASE), CASE["tensors"]["noise"]
     other = [[torch.roll(conds[0][0], 1, 0), conds[0][1]]]
     together = velocity(model, conds, noise, 0.6, other, cfg=2.0)
     one, two = (velocity(model, each, noise, 0.6) for each in (conds, other))
@@ -407,3 +396,38 @@ class Closed(torch.nn.Module):
 
     def forward(self, x):
         return self._linear[0](x)
+
+
+def test_a_onetrainer_file_with_alphas_equals_the_hosts_own_lora_loader(pack, golden_base, plain_file, tmp_path):
+    tensors = {}
+    for key, tensor in load_file(plain_file).items():
+        module, side = key.removeprefix("transformer.").removesuffix(".weight").split(".lora_")
+        name = f"lora_transformer_{module.replace('.', '_')}"
+        tensors[f"{name}.lora_{'down' if side == 'A' else 'up'}.weight"] = tensor
+        tensors[f"{name}.alpha"] = torch.tensor(1.7)
+    save_file(tensors, tmp_path / "onetrainer.safetensors")
+    folder_paths.add_model_folder_path("loras", str(tmp_path))
+    (expected,) = pack.run(
+        "LoraLoaderModelOnly", model=golden_base, lora_name="onetrainer.safetensors", strength_model=0.7
+    )
+    adapter = pack.core("comfy_bridge.models").load_managed(tmp_path / "onetrainer.safetensors")
+    found = run(apply(pack, golden_base, adapter, strength=0.7))
+    assert relative_error(found, run(expected)) < 1e-6
+    assert relative_error(found, run(golden_base)) > 1e-3
+
+
+@pytest.mark.parametrize("router", [torch.float32, torch.float8_e4m3fn])
+def test_an_eight_bit_file_merges_routes_and_averages(pack, golden_base, tmp_path, router):
+    """Against the same numbers in float32."""
+    models, runs = pack.core("comfy_bridge.models"), []
+    small = {
+        key: tensor.to(router if "lora_route" in key else torch.float8_e4m3fn)
+        for key, tensor in load_file(GOLDEN_MOE).items()
+    }
+    for name, content in (("small", small), ("wide", {key: tensor.float() for key, tensor in small.items()})):
+        save_file(content, tmp_path / f"{name}.safetensors")
+        adapter = models.load_managed(tmp_path / f"{name}.safetensors")
+        (static,) = pack.run("ICEditStaticFallback", model=golden_base, adapter=adapter)
+        runs.append((run(apply(pack, golden_base, adapter)), run(static)))
+    for found, expected in zip(*runs, strict=True):
+        assert relative_error(found, expected) < 1e-5

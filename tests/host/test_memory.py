@@ -6,10 +6,11 @@ import gc
 import weakref
 
 import comfy.model_management as memory
+import comfy.model_patcher
 import pytest
 import torch
 
-from .graphs import conditioning, golden_adapter, golden_cases, golden_models, velocity
+from .graphs import GOLDEN_MOE, conditioning, golden_adapter, golden_cases, golden_models, velocity
 
 CASE = golden_cases("x2edit")[0]["tensors"]
 
@@ -102,3 +103,19 @@ def test_a_model_loaded_in_part_gives_the_same_picture(graph, monkeypatch):
     assert offloaded and all(0 < count < len(sites) for count in offloaded), "within the pass, some of our layers are"
     assert model.model_options["transformer_options"] is options
     memory.unload_all_models()
+
+
+def test_the_adapter_takes_part_in_dynamic_memory_as_the_hosts_own_models_do(pack, monkeypatch):
+    class Dynamic(comfy.model_patcher.ModelPatcher):
+        def is_dynamic(self):
+            return True
+
+    monkeypatch.setattr(comfy.model_patcher, "CoreModelPatcher", Dynamic)
+    models = pack.core("comfy_bridge.models")
+    for managed in (golden_adapter(pack), models.load_managed(GOLDEN_MOE).routed, models.load_managed(GOLDEN_MOE).read):
+        assert type(managed.patcher) is Dynamic
+        reload, arguments = managed.patcher.cached_patcher_init
+        assert type(reload(*arguments)) is Dynamic
+        plain = managed.patcher.clone(disable_dynamic=True)
+        assert type(plain) is comfy.model_patcher.ModelPatcher and plain.model is not managed.adapter
+        assert plain.model.spec == managed.adapter.spec

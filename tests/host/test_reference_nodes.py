@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from .graphs import conditioning, golden_adapter, golden_cases, golden_models, relative_error, velocity
+from .graphs import (
+    GOLDEN_MOE,
+    conditioning,
+    fill_conditioning,
+    golden_adapter,
+    golden_cases,
+    golden_models,
+    relative_error,
+    velocity,
+)
 
 CASE = golden_cases("x2edit")[0]["tensors"]
 
@@ -266,3 +275,30 @@ def test_routing_map_says_what_does_not_exist(pack, models, applied, inputs, mes
         pack.run("X2EditRoutingMap", model=applied, conditioning=positive, latent=latent, sigma=0.6, **arguments)
     with pytest.raises(ValueError, match="No X2Edit adapter"):
         pack.run("X2EditRoutingMap", model=models[0], conditioning=positive, latent=latent, sigma=0.6, **arguments)
+
+
+def said_about_references(caplog):
+    return sum("holds no reference" in record.getMessage() for record in caplog.records)
+
+
+def test_an_edit_without_a_reference_is_said_once(pack, models, applied, caplog):
+    notices = pack.core("comfy_bridge.notices")
+    notices._said.clear()
+    with_reference, _, _ = reference(pack, models, torch.rand(1, 64, 64, 3), size="keep")
+    for negative in (with_reference, text()):
+        velocity(applied, with_reference, CASE["noise"], 0.5, negative, cfg=2.0)
+    velocity(models[0], text(), CASE["noise"], 0.5)
+    (late,) = pack.run("X2EditApply", model=models[0], adapter=golden_adapter(pack), start_percent=0.9)
+    velocity(late, text(), CASE["noise"], 0.9)
+    (fill,) = golden_models(pack, "fill")[:1]
+    icedit = pack.core("comfy_bridge.models").load_managed(GOLDEN_MOE)
+    case = golden_cases("icedit_moe")[0]
+    (filled,) = pack.run("X2EditApply", model=fill, adapter=icedit)
+    velocity(filled, fill_conditioning(fill, case), case["tensors"]["noise"], 0.5)
+    assert said_about_references(caplog) == 0
+    for _ in range(2):
+        velocity(applied, text(), CASE["noise"], 0.5)
+    assert said_about_references(caplog) == 1
+    notices._said.clear()
+    velocity(applied, text(), CASE["noise"], 0.5, with_reference, cfg=2.0)
+    assert said_about_references(caplog) == 2, "a reference at the negative alone edits nothing"

@@ -6,6 +6,7 @@ claimed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from . import outcomes
 from .layout import REPO
 
 RECORDS = REPO / "docs" / "compat"
+PACKS = REPO / "docs" / "packs.json"
+"""What was tried beside other packs, by hand: no test can bring them along."""
 PAGE = REPO / "COMPATIBILITY.md"
 COMMAND = "python3 tools/dev.py compat"
 
@@ -83,10 +86,11 @@ MATRIX: dict[str, Rows] = {
 }
 
 UNVERIFIED = {
-    "the GGUF loader's pack": "a layer with a forward of its own stands in for its layers",
     "the nunchaku pack": "its kind of model is refused by name; the pack itself was never loaded",
     "NVIDIA, AMD, Intel and Apple devices": "the records are from the CPU",
-    "several GPUs": "none were at hand",
+    "several GPUs": "the host's copies for two devices are tested on one processor; no second GPU was at hand",
+    "dynamic memory on an NVIDIA card": "the adapter is given to it as the host's own models are; no such card was at hand",
+    "PuLID and IPAdapter for FLUX": "forwards that work as theirs do stand in for them",
     "macOS and Windows": "written for both, run on neither",
     "the released weights in full size": "the same layouts at a small size stand in for them",
 }
@@ -127,6 +131,7 @@ def page(records: list[dict[str, Any]]) -> str:
         ]
         parts.append("\n".join(heads + cells))
     parts.append("\n".join(f"{number}. {note}" for number, note in enumerate(notes, 1)))
+    parts.append(_packs())
     parts.append(_TAIL + "\n".join(f"| {what} | {why} |" for what, why in UNVERIFIED.items()))
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -139,12 +144,27 @@ runs the suite on that host and writes its record. Numbers in cells are notes be
 **yes**: every test of it passed · **part**: some were skipped, see the note · **no**: the host cannot, see the note ·
 **fails**: a test failed · **not run**."""
 
+_PACKS_HEAD = """## Beside other packs
+Tried by hand with the packs themselves, on the CPU and ComfyUI 0.30.0. Forwards that work as those of caching and identity
+packs do are tested in every run (`tests/host/test_replaced.py`), and so are blocks that are compiled one by one
+(`tests/host/test_compiled.py`).
+
+| pack | version | tried | with | found |
+|---|---|---|---|---|
+"""
+
 _TAIL = """## Unverified
 Never run with the real thing:
 
 | what | instead |
 |---|---|
 """
+
+
+def _packs() -> str:
+    columns = ("pack", "version", "tried", "with", "found")
+    rows = json.loads(PACKS.read_text(encoding="utf-8"))
+    return _PACKS_HEAD + "\n".join("| " + " | ".join(row[name] for name in columns) + " |" for row in rows)
 
 
 def _runs(records: list[dict[str, Any]]) -> str:

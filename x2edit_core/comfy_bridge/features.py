@@ -22,14 +22,17 @@ from ..geometry import PATCH_PX, DiptychLayout, Side
 from ..pixels import cycle, resize, size_of, to_rgb
 from ..rf_solver import Solver, integrate, nearest, share
 from . import admitted
+from .asked import AskedPatch
 from .host import comfy, require_attention_patches
 from .models import require_flux
+from .replaced import replaced_error
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
 
 log = logging.getLogger(__name__)
 
+_KEY = "icedit_features"
 SMALLEST_SIGMA = 0.01
 """The host gives pictures, not velocities, and (x - picture) / sigma needs a sigma to divide by."""
 
@@ -171,8 +174,8 @@ def invert(
     _require_room(features, kept, latent.shape[0], flux.hidden_size, model, memory_limit)
     conds = conditioning or _no_text(flux)
     require_attention_patches()
-    recording = model.clone()
-    recording.set_model_attn1_patch(_Recorder(features, kept, len(flux.double_blocks)))
+    recorder = _Recorder(features, kept, len(flux.double_blocks))
+    recording = recorder.on(model, _KEY)
     rising = sigmas[::-1]
 
     def follow(x: Tensor, velocity: Callable[[Tensor, float], Tensor], tick: Callable[[int], None]) -> Tensor:
@@ -181,6 +184,7 @@ def invert(
         return noise
 
     noise = _follow(recording, conds, latent, rising, follow)
+    recorder.require_all(flux)
     report = f"Inverted {layout.panel} in {steps} steps ({solver}); {features.bytes / 2**20:.1f} MiB of values kept."
     if check:
         back = _follow(model, conds, noise, sigmas, lambda x, v, tick: integrate(v, x, sigmas, solver, tick), True)
@@ -203,18 +207,18 @@ def inject(model: ModelPatcher, features: Features, strength: float, used: Range
             f"The values were kept from a FLUX with {features.depth} blocks; the connected one has {depth}. Connect the "
             "model that ICEdit Invert used."
         )
+    _require_some(len(features.values))
     if strength == 0.0:
         return model
     require_attention_patches()
-    clone = model.clone()
-    clone.set_model_attn1_patch(_Injector(features, used, strength, len(flux.double_blocks)))
-    return clone
+    return _Injector(features, used, strength, len(flux.double_blocks)).on(model, _KEY)
 
 
-class _Patch:
+class _Patch(AskedPatch):
     """What recording and injecting share: which step and layer a call belongs to."""
 
     def __init__(self, features: Features, within: Range, doubles: int) -> None:
+        super().__init__()
         self._features, self._doubles = features, doubles
         self._layers = share(features.depth, *within.layers)
         self._steps = share(features.steps, *within.steps)
@@ -230,7 +234,9 @@ class _Patch:
 class _Recorder(_Patch):
     """Keeps the values of image tokens at the sigmas of sampling, not at those in between that a solver visits."""
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any], **_: Any) -> dict[str, Tensor]:
+    consequence = "and its own way keeps no attention values for ICEdit Invert"
+
+    def patch(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any], **_: Any) -> dict[str, Tensor]:
         place = self._place(extra_options)
         exact = abs(self._features.sigmas[place[0]] - float(extra_options["sigmas"][0])) < 1e-6
         if exact and self._wanted(place):
@@ -238,15 +244,25 @@ class _Recorder(_Patch):
             self._features.values[place] = v[:, :, start:end].to("cpu", copy=True)
         return {}
 
+    def require_all(self, flux: Any) -> None:
+        """Raise `ModelMismatchError` unless the values of every wanted place were kept, as of blocks that were skipped."""
+        wanted, kept = len(self._layers) * len(self._steps), len(self._features.values)
+        if kept < wanted:
+            raise replaced_error(
+                flux, f"and {wanted - kept} of the {wanted} attention values that ICEdit Invert keeps were not computed"
+            )
+
 
 class _Injector(_Patch):
     """Blends the kept values into the source's panel, at the step whose sigma is nearest."""
+
+    consequence = "and its own way takes no attention values from ICEdit Inject"
 
     def __init__(self, features: Features, within: Range, strength: float, doubles: int) -> None:
         super().__init__(features, within, doubles)
         self._strength = strength
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any], **_: Any) -> dict[str, Tensor]:
+    def patch(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any], **_: Any) -> dict[str, Tensor]:
         place = self._place(extra_options)
         kept = self._features.values.get(place)
         if kept is None or not self._wanted(place):
@@ -283,12 +299,21 @@ def expected_bytes(features: Features, kept: Range, batch: int, hidden: int, dty
     return places * batch * features.layout.panel.tokens * hidden * dtype.itemsize
 
 
+def _require_some(places: int) -> None:
+    if not places:
+        raise X2EditError(
+            "No attention values are kept, so there is nothing to inject. Widen ICEdit Invert's layers_start–layers_end and "
+            "steps_start–steps_end."
+        )
+
+
 def _gib(count: int) -> float:
     return count / 2**30
 
 
 def _require_room(features: Features, kept: Range, batch: int, hidden: int, model: ModelPatcher, limit: float) -> None:
     places = len(share(features.depth, *kept.layers)) * len(share(features.steps, *kept.steps))
+    _require_some(places)
     needed = _gib(expected_bytes(features, kept, batch, hidden, model.model.get_dtype_inference()))
     if needed > limit:
         raise X2EditError(

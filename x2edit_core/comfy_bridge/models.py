@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..adapter import Adapter
 from ..attach import Attachment
 from ..checkpoint import load_adapter
 from ..errors import ModelMismatchError, X2EditError, name_some
+from ..formats.forms import widened
 from ..formats.released_icedit import low_rank_parts, save_static, static_mean
 from ..sites import FluxShape, Site, Slot, read_outputs
 from ..tasks import Task, TaskBatch, TaskChoice
+from .devices import on_copies, stack_of_copy
 from .folders import lora_file
 from .host import comfy, require_parameters
 from .notices import say_once
@@ -68,10 +70,17 @@ class Merged:
     patches: tuple[Any, ...]
 
 
-def manage(adapter: Adapter, reload: Callable[..., ModelPatcher] | None = None) -> ManagedAdapter:
-    """Put `adapter` under the host's memory management; `reload` reads a part of one anew."""
+def manage(
+    adapter: Adapter, reload: Callable[..., ModelPatcher] | None = None, disable_dynamic: bool = False
+) -> ManagedAdapter:
+    """Put `adapter` under the host's memory management; `reload` reads a part of one anew.
+
+    It takes part in the host's dynamic memory as the host's own models do, unless `disable_dynamic`: beside a model that
+    does not, the host makes room for all of them at once and unloads what it would have kept.
+    """
     management = comfy.model_management
-    patcher = comfy.model_patcher.ModelPatcher(
+    patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher = patcher_class(
         adapter, load_device=management.get_torch_device(), offload_device=management.unet_offload_device()
     )
     patcher.cached_patcher_init = (reload or _reload, (adapter.source,))
@@ -83,23 +92,23 @@ def load_managed(path: Path) -> ManagedAdapter:
     return manage(load_adapter(path))
 
 
-def _reload(source: str, **_: Any) -> ModelPatcher:
+def _reload(source: str, disable_dynamic: bool = False) -> ModelPatcher:
     """A fresh patcher with its own weights, for the host's copies on further GPUs."""
-    return load_managed(Path(source)).patcher
+    return manage(load_adapter(Path(source)), disable_dynamic=disable_dynamic).patcher
 
 
-def _reload_routed(source: str, **_: Any) -> ModelPatcher:
+def _reload_routed(source: str, disable_dynamic: bool = False) -> ModelPatcher:
     """Likewise for the routed part alone."""
     routed = load_managed(Path(source)).routed
     assert routed is not None, "the part that is reloaded was there before"
-    return routed.patcher
+    return manage(routed.adapter, _reload_routed, disable_dynamic).patcher
 
 
-def _reload_read(source: str, **_: Any) -> ModelPatcher:
+def _reload_read(source: str, disable_dynamic: bool = False) -> ModelPatcher:
     """Likewise for the plain part at layers whose output is read."""
     read = load_managed(Path(source)).read
     assert read is not None, "the part that is reloaded was there before"
-    return read.patcher
+    return manage(read.adapter, _reload_read, disable_dynamic).patcher
 
 
 def attachment_for(
@@ -207,7 +216,7 @@ def _plain_parts(adapter: Adapter) -> Iterable[LowRank]:
         if not site.routed:
             delta = adapter.delta(index)
             for slot, (down, up) in zip(site.slots, low_rank_parts(delta), strict=True):
-                yield site, slot, down, up if delta.scale == 1.0 else up * delta.scale
+                yield site, slot, down, up if delta.scale == 1.0 else widened(up) * delta.scale
 
 
 def _weight_key(site: Site) -> str:
@@ -215,8 +224,33 @@ def _weight_key(site: Site) -> str:
 
 
 def _absent_weights(model: ModelPatcher, parts: list[LowRank]) -> list[str]:
-    """Weights that the parts would change and the model does not have."""
-    return sorted({_weight_key(site) for site, *_ in parts} - model.model.state_dict().keys()) if parts else []
+    """Weights that the parts would change and the model does not have, or not while it is loaded.
+
+    A compiled block, or one of another pack's, that is put into the place of the host's keeps its weights elsewhere.
+    """
+    keys = {_weight_key(site) for site, *_ in parts}
+    return sorted(_covered(model, keys) | keys - model.model.state_dict().keys()) if keys else []
+
+
+def _covered(model: ModelPatcher, keys: Iterable[str]) -> set[str]:
+    """Those of the weights at `keys` that object patches of `model` take away from the host's weight patches."""
+    found: set[str] = set()
+    for path, replacement in model.object_patches.items():
+        if isinstance(replacement, nn.Module):
+            kept = {f"{path}.{name}" for name in replacement.state_dict()}
+            found |= {key for key in keys if key.startswith(f"{path}.") and key not in kept}
+    return found
+
+
+def _require_merged(keys: Collection[str], model: ModelPatcher) -> None:
+    """Raise `ModelMismatchError` for a model whose layers were covered after parts had been merged at `keys`."""
+    covered = _covered(model, [key for key in keys if key in model.patches])
+    if covered:
+        raise ModelMismatchError(
+            f"{len(covered)} weights that the adapter changes lie in blocks that a later node replaces or compiles "
+            f"({name_some(sorted(covered))}), where ComfyUI cannot reach them, so they would be lost without a word. Put "
+            "that node before Apply X2Edit Adapter."
+        )
 
 
 def _merged(model: ModelPatcher, managed: ManagedAdapter, parts: list[LowRank], strength: float) -> ModelPatcher:
@@ -231,6 +265,8 @@ def _merged(model: ModelPatcher, managed: ManagedAdapter, parts: list[LowRank], 
         patches[place] = comfy.weight_adapter.lora.LoRAAdapter(set(), weights)
     clone = model.clone()
     clone.add_patches(patches, strength)
+    on_run = comfy.patcher_extension.CallbacksMP.ON_PRE_RUN
+    clone.add_callback_with_key(on_run, _MERGED, partial(_require_merged, [key for key, _ in patches]))
     if (read := managed.read) is not None:
         keys = {_weight_key(site) for site in read.adapter.sites}
         found = tuple(patch for (key, _), patch in patches.items() if key in keys)
@@ -273,15 +309,29 @@ def _with_attachment(model: ModelPatcher, managed: ManagedAdapter, attachment: A
 def with_stack(model: ModelPatcher, stack: AdapterStack, patchers: list[ModelPatcher]) -> ModelPatcher:
     """A clone of `model` that runs `stack` in place of any it had, with the patchers of its adapters."""
     clone = model.clone()
+    _install(clone, stack)
+    clone.set_additional_models(KEY, patchers)
+    on_copies(clone, _copied)
+    return clone
+
+
+def _install(model: ModelPatcher, stack: AdapterStack) -> None:
+    """Let `model` itself run `stack` in place of any it had."""
     WrappersMP = comfy.patcher_extension.WrappersMP
     for kind in (WrappersMP.DIFFUSION_MODEL, WrappersMP.APPLY_MODEL):
-        clone.remove_wrappers_with_key(kind, KEY)
-    clone.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, stack.diffusion_model)
+        model.remove_wrappers_with_key(kind, KEY)
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, stack.diffusion_model)
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, stack.entrance.apply_model)
     if not all(item.always_on for item in stack.attachments):
-        clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, stack.apply_model)
-    clone.set_attachments(KEY, stack)
-    clone.set_additional_models(KEY, patchers)
-    return clone
+        model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, stack.apply_model)
+    model.set_attachments(KEY, stack)
+
+
+def _copied(model: ModelPatcher, copy: ModelPatcher) -> None:
+    """The host made `copy` of `model` for another device."""
+    stack = current_stack(model)
+    if stack is not None:
+        _install(copy, stack_of_copy(stack, model, copy))
 
 
 def current_stack(model: ModelPatcher) -> AdapterStack | None:

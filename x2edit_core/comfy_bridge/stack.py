@@ -6,9 +6,12 @@ modulated once per forward however many adapters there are, and all adapters of 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +32,14 @@ from ..reference import (
 )
 from .host import comfy, modulation_row
 from .notices import say_once
+from .placement import Placement, require_modulated
+from .replaced import Entrance
 
 KEY = "x2edit"
 _ACTIVE = "x2edit_active"
+_POSITIVE = 0
+"""The host's mark of a positive prompt among the rows of a pass."""
+MODULATED_BY = {"double_blocks": ("modulation_dims_img", "modulation_dims_txt"), "single_blocks": ("modulation_dims",)}
 _WIDER_BASES = {96: "FLUX.1 Fill", 32: "FLUX.1 Canny or Depth"}
 
 
@@ -43,6 +51,9 @@ class AdapterStack:
         self._observer = observer
         self._biases: dict[torch.device, list[list[Tensor | None]]] = {}
         self._rows: dict[tuple[torch.device, tuple[int, ...]], Tensor] = {}
+        self.copies: WeakKeyDictionary[nn.Module, AdapterStack] = WeakKeyDictionary()
+        """For the copies of this FLUX on further devices, the same adapters with the weights that lie there."""
+        self.entrance = Entrance("and its own way calls no wrappers, so the adapter would not act at all")
         self._require_equal_offsets()
 
     @property
@@ -65,7 +76,10 @@ class AdapterStack:
             )
 
     def plus(self, attachment: Attachment) -> AdapterStack:
-        return AdapterStack((*self.attachments, attachment), self._observer)
+        return self.with_attachments((*self.attachments, attachment))
+
+    def with_attachments(self, attachments: tuple[Attachment, ...]) -> AdapterStack:
+        return AdapterStack(attachments, self._observer)
 
     def watched(self, observer: Observer) -> AdapterStack:
         """The same stack with an observer of its gates."""
@@ -93,10 +107,14 @@ class AdapterStack:
         """
         x, timestep, context, y, guidance, ref_latents, control, options = args
         flux: nn.Module = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
+        self.entrance.reach(flux)
         active = options.get(_ACTIVE, (True,) * len(self.attachments))
-        swaps = site_swaps(flux, self._bound(active, x, options))
+        placing: AbstractContextManager[None] = contextlib.nullcontext()
+        swaps = site_swaps(flux, self.copies.get(flux, self)._bound(active, x, options))
         method = kwargs.get("ref_latents_method")
         flags = ours(method, len(ref_latents or ()))
+        if not flags:
+            self._say_if_nothing_is_edited(active, options)
         if not all(flags):
             say_once(
                 "foreign references",
@@ -108,10 +126,24 @@ class AdapterStack:
             ref_latents, flags = foreign_first(ref_latents, flags)
             kwargs["ref_latents_method"], clean = host_method(method)
             plan = self._plan(flux, x, ref_latents, flags, clean)
-            swaps += reference_swaps(flux, plan, clean_vector(flux, x.dtype, timestep, y, guidance))
-            options = with_placed_references(options, plan)
-        with swapped(swaps):
+            placement = Placement(flux, ref_latents, flags, plan)
+            vector = clean_vector(flux, x.dtype, timestep, y, guidance)
+            swaps += placement.required(reference_swaps(flux, plan, vector))
+            placing = placement.placing()
+        with placing, swapped(swaps):
             return executor(x, timestep, context, y, guidance, ref_latents, control, options, **kwargs)
+
+    def _say_if_nothing_is_edited(self, active: tuple[bool, ...], options: dict[str, Any]) -> None:
+        """Of a pass without references; those of negative prompts alone need none."""
+        if any(on and item in self._placing for item, on in zip(self.attachments, active, strict=True)) and (
+            _POSITIVE in options.get("cond_or_uncond", (_POSITIVE,))
+        ):
+            say_once(
+                "no reference",
+                "X2Edit: the conditioning that reaches the sampler holds no reference, so there is no picture to edit. Put "
+                "X2Edit Reference behind the last node that makes or changes text; a node that encodes text of its own, as "
+                "detailers with wildcards do, loses the reference.",
+            )
 
     def _bound(self, active: tuple[bool, ...], x: Tensor, options: dict[str, Any]) -> list[list[BoundDelta]]:
         """The active adapters' experts for a pass over `x`; the host's sigmas are one for each picture it samples."""
@@ -217,6 +249,7 @@ def reference_swaps(flux: Any, plan: ReferencePlan, clean_vec: Tensor) -> list[t
     for kind, make in (("double_blocks", double_block_forward), ("single_blocks", single_block_forward)):
         for index in range(len(getattr(flux, kind))):
             block = find_module(flux, f"{kind}.{index}")
+            require_modulated(block, f"{kind}.{index}", MODULATED_BY[kind])
             swaps.append((block, make(block.forward, clean_vec, plan)))
     return swaps
 

@@ -24,6 +24,26 @@ _PREFIXES = ("module.", "base_model.model.")
 _PART = ".part"
 _ABANDONED_S = 3600.0
 _NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+_DOWNLOAD_AGAIN = "Download it again and compare its size with the published one."
+_WEB_PAGE = "it is a web page, not the file: the link led to a page about it, or to a sign-in"
+_OTHERS = (
+    (
+        b"version https://git-lfs",
+        "it is a Git LFS pointer of a few bytes, which stands for the file: run `git lfs pull`",
+    ),
+    (b"<!doctype", _WEB_PAGE),
+    (b"<html", _WEB_PAGE),
+    (b"<?xml", "it is an XML answer of a server, not the file"),
+    (b"{", "it is a JSON answer of a server or a description, not the file"),
+    (b"invalid username", "it is a server's refusal, not the file"),
+    (b"access to model", "it is a server's refusal, not the file: accept the model's terms and sign in first"),
+    (b"gguf", "it is a GGUF file, which no adapter of this pack comes in"),
+    (b"\x1f\x8b", "it is packed with gzip; unpack it first"),
+)
+_TORCH = (
+    (b"pk\x03\x04", "it is a torch file (.bin, .pt) or another zip, not safetensors"),
+    (b"\x80\x02", "it is a pickle (.bin, .pt), not safetensors"),
+)
 
 
 class TensorFile:
@@ -42,8 +62,8 @@ class TensorFile:
         except (SafetensorError, OSError, ValueError) as error:
             raise CheckpointError(
                 str(path),
-                [f"it is not a complete safetensors file ({error})"],
-                "Download it again and compare its size with the published one.",
+                [looks_like(path, _TORCH) or f"it is not a complete safetensors file ({error})"],
+                _DOWNLOAD_AGAIN,
             ) from error
         self.metadata: dict[str, str] = dict(self._file.metadata() or {})
         self._raw = {strip_prefix(key): key for key in raw}
@@ -58,6 +78,10 @@ class TensorFile:
 
     def shape(self, key: str) -> tuple[int, ...]:
         return tuple(self._file.get_slice(self._raw[key]).get_shape())
+
+    def dtype(self, key: str) -> str:
+        """As safetensors calls it, such as `BF16` or `F8_E4M3`."""
+        return str(self._file.get_slice(self._raw[key]).get_dtype())
 
     def tensor(self, key: str) -> Tensor:
         """Raises `CheckpointError` for a tensor of a kind that is not known here."""
@@ -81,16 +105,30 @@ def read_pickle(path: Path) -> Mapping[str, Any]:
     except FileNotFoundError as error:
         raise CheckpointError(str(path), ["the file does not exist"]) from error
     except pickle.UnpicklingError as error:
+        if found := looks_like(path):
+            raise CheckpointError(str(path), [found], _DOWNLOAD_AGAIN) from error
         raise CheckpointError(
             str(path),
             ["it holds more than tensors (a pickle that would run code), or it is damaged"],
             "Use a file from the authors, or one saved as safetensors.",
         ) from error
     except Exception as error:  # torch raises nearly anything on a damaged file
-        raise CheckpointError(str(path), [f"it is not a complete torch file ({error})"]) from error
+        found = looks_like(path) or f"it is not a complete torch file ({error})"
+        raise CheckpointError(str(path), [found], _DOWNLOAD_AGAIN) from error
     if not isinstance(loaded, Mapping):
         raise CheckpointError(str(path), [f"a dictionary of tensors was expected, {type(loaded).__name__} found"])
     return {strip_prefix(str(key)): value for key, value in loaded.items()}
+
+
+def looks_like(path: Path, more: tuple[tuple[bytes, str], ...] = ()) -> str:
+    """What a file that should hold tensors is instead, by its first bytes; empty if that is not known."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        return f"it cannot be read ({error})"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return next((said for start, said in (*_OTHERS, *more) if text.startswith(start)), "") if text else "it is empty"
 
 
 def not_finite(name: str, tensor: Tensor) -> list[str]:

@@ -19,6 +19,7 @@ from ..errors import CheckpointError, X2EditError, name_some
 from ..moe import RoutedDelta
 from ..sites import FILL_TOKEN_WIDTH, FluxShape, Site, Slot
 from .files import TensorFile, difference, not_finite, save_atomically
+from .forms import widened
 
 PREFIX = "transformer."
 _STATIC = "x2edit_static_mean_of"
@@ -85,7 +86,7 @@ def static_mean(adapter: Adapter) -> Iterator[tuple[Site, Slot, Tensor, Tensor]]
     for index, site in enumerate(adapter.sites):
         delta = adapter.delta(index)
         for slot, (down, up) in zip(site.slots, low_rank_parts(delta), strict=True):
-            yield site, slot, down, up / (delta.experts or 1) * delta.scale
+            yield site, slot, widened(down), widened(up) / (delta.experts or 1) * delta.scale
 
 
 def save_static(adapter: Adapter, path: Path) -> None:

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import X2EditError
-from .nodedefs import Slot, Widget, declare
+from .nodedefs import SavedValues, Slot, Widget, declare
+from .page_only import API_HINT, GETTERS, SETTERS, VIRTUAL, shared_name, stands_alone
 
 Json = dict[str, Any]
 
 _MUTED, _BYPASSED = 2, 4
 _SUBGRAPH_INPUT = "-10"
-_VIRTUAL = {"Reroute", "PrimitiveNode", "Note", "MarkdownNote"}
 
 
 class GraphError(X2EditError):
@@ -46,6 +46,7 @@ class Node:
     outputs: list[str]
     widgets: dict[str, Widget]
     subgraph: Graph | None = None
+    shared: str = ""
 
     @property
     def active(self) -> bool:
@@ -75,8 +76,24 @@ _Origin = tuple[str, int]
 def to_api(workflow: Json, object_info: Json) -> dict[str, Json]:
     """Convert a page-format `workflow`; `object_info` is the host's answer to `/object_info`.
 
-    Raises GraphError for a node type that the host does not know and for links that lead nowhere.
+    Raises GraphError for a node type that the host does not know, for links that lead nowhere, and for a damaged file.
     """
+    if not isinstance(workflow, dict) or not isinstance(workflow.get("nodes"), list):
+        raise GraphError(
+            "This is no workflow as the page saves it: it has no list of `nodes`. A file in the API form is used as it is, "
+            "without a conversion."
+        )
+    try:
+        return _converted(workflow, object_info)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, GraphError):
+            raise
+        raise GraphError(
+            f"The workflow file is damaged ({type(error).__name__}: {error}). Open it in the page and save it again."
+        ) from error
+
+
+def _converted(workflow: Json, object_info: Json) -> dict[str, Json]:
     root = _Loader(workflow, object_info).root()
     placed: dict[str, _Placed] = {}
     for node in root.nodes.values():
@@ -84,7 +101,7 @@ def to_api(workflow: Json, object_info: Json) -> dict[str, Json]:
         if node.subgraph is not None and node.active:
             placed[node.id].unfold()
     prompt = {
-        key: item.to_api() for key, item in placed.items() if item.node.active and item.node.type not in _VIRTUAL
+        key: item.to_api() for key, item in placed.items() if item.node.active and item.node.type not in VIRTUAL
         and item.node.subgraph is None
     }  # fmt: skip
     for entry in prompt.values():
@@ -104,6 +121,7 @@ class _Loader:
         self._info = object_info
         self._definitions = {entry["id"]: entry for entry in _definitions(workflow)}
         self._loaded: dict[str, Graph] = {}
+        self._loading: set[str] = set()
 
     def root(self) -> Graph:
         return self._graph(self._workflow)
@@ -124,12 +142,14 @@ class _Loader:
         kind = saved["type"]
         if kind in self._definitions:
             return self._instance(saved, self._definitions[kind])
-        if kind in _VIRTUAL:
+        if kind in VIRTUAL:
             return _virtual_node(saved)
         if kind not in self._info:
             if saved.get("mode", 0) in (_MUTED, _BYPASSED):
                 return _virtual_node(saved)
-            raise GraphError(f"Node {saved['id']}: the host has no node type {kind!r}.")
+            if stands_alone(saved):
+                return _virtual_node({**saved, "type": "Note"})
+            raise GraphError(f"Node {saved['id']}: the host has no node type {kind!r}. {API_HINT}")
         definition = self._info[kind]
         slots, widgets = declare(definition, saved)
         title = saved.get("title") or definition.get("display_name") or kind
@@ -145,21 +165,25 @@ class _Loader:
         inside = self._inside(definition)
         links = {slot["name"]: slot.get("link") for slot in saved.get("inputs") or []}
         slots, widgets = [], {}
-        values = iter(saved.get("widgets_values") or [])
+        values = SavedValues(saved.get("widgets_values") or [])
         for index, declared in enumerate(definition.get("inputs") or []):
             name = declared["name"]
             promoted = _promoted(inside, index)
             slots.append(Slot(name, str(declared["type"]), links.get(name), name if promoted else None))
             if promoted is not None:
-                widgets[name] = Widget(next(values, promoted.value))
+                widgets[name] = Widget(values.take(name, promoted.value))
         outputs = [str(slot["type"]) for slot in definition.get("outputs") or []]
         title = saved.get("title") or definition.get("name") or ""
         return Node(str(saved["id"]), saved["type"], title, saved.get("mode", 0), slots, outputs, widgets, inside)
 
     def _inside(self, definition: Json) -> Graph:
         key = definition["id"]
+        if key in self._loading:
+            raise GraphError(f"The subgraph {definition.get('name') or key!r} holds itself, so it never ends.")
         if key not in self._loaded:
+            self._loading.add(key)
             self._loaded[key] = self._graph(definition)
+            self._loading.discard(key)
         return self._loaded[key]
 
 
@@ -231,10 +255,24 @@ class _Placed:
             return None if through is None else self._resolve_input(through, visited)
         if self.node.subgraph is not None:
             return self._resolve_inside(index, wanted, visited)
-        if self.node.type in _VIRTUAL:
+        if self.node.type in GETTERS:
+            return self._setter()._resolve_input(0, visited, wanted)
+        if self.node.type in VIRTUAL:
             linked = index < len(self.node.inputs) and self.node.inputs[index].link is not None
             return self._resolve_input(index, visited, wanted) if linked else None
         return (self.id, index)
+
+    def _setter(self) -> _Placed:
+        """The node that sets what this one gets: here, or in a graph around this one."""
+        path, name = self.path, self.node.shared
+        while True:
+            here = [item for item in self.everything.values() if item.path == path and item.node.type in SETTERS]
+            found = [item for item in here if item.node.shared == name]
+            if len(found) == 1:
+                return found[0]
+            if found or not path:
+                raise GraphError(f"Node {self.id}: {len(found)} nodes set {name!r}, which it gets; one was expected.")
+            path = path[:-1]
 
     def _resolve_inside(self, index: int, wanted: str, visited: set[str]) -> _Origin | _Value | None:
         """The node inside this instance that feeds its output `index`."""
@@ -265,6 +303,8 @@ def _links(saved: list[Any]) -> dict[int, Link]:
     """Links in either saved form: `[id, origin, slot, target, slot, type]` or an object with names."""
     found = {}
     for entry in saved:
+        if entry is None:  # what the page leaves of a deleted link
+            continue
         if isinstance(entry, list):
             key, origin, slot, target = entry[:4]
         else:
@@ -277,9 +317,10 @@ def _virtual_node(saved: Json) -> Node:
     """A node that exists only in the page (or is switched off): its saved slots are all there is to know."""
     slots = [Slot(slot["name"], str(slot["type"]), slot.get("link"), None) for slot in saved.get("inputs") or []]
     outputs = [str(slot["type"]) for slot in saved.get("outputs") or []]
-    values = saved.get("widgets_values") or []
-    widgets = {"value": Widget(values[0])} if saved["type"] == "PrimitiveNode" and values else {}
-    return Node(str(saved["id"]), saved["type"], saved.get("title", ""), saved.get("mode", 0), slots, outputs, widgets)
+    values = SavedValues(saved.get("widgets_values") or [])
+    widgets = {"value": Widget(values.take("value"))} if saved["type"] == "PrimitiveNode" and values else {}
+    title, mode, name = saved.get("title", ""), saved.get("mode", 0), shared_name(saved)
+    return Node(str(saved["id"]), saved["type"], title, mode, slots, outputs, widgets, shared=name)
 
 
 def _apply_primitives(graph: Graph) -> None:

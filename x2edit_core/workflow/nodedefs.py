@@ -35,6 +35,27 @@ class Widget:
     dynamic_text: bool = False
 
 
+class SavedValues:
+    """A node's saved widget values, by place as the page writes them, or by name as some nodes write theirs."""
+
+    def __init__(self, saved: list[Any] | Json) -> None:
+        self._named = saved if isinstance(saved, dict) else None
+        self._placed = iter(() if isinstance(saved, dict) else saved)
+        self._any = bool(saved)
+
+    def __bool__(self) -> bool:
+        """Whether any value was saved."""
+        return self._any
+
+    def take(self, name: str, default: Any = None) -> Any:
+        """The value of the next widget, which is called `name`."""
+        return next(self._placed, default) if self._named is None else self._named.get(name, default)
+
+    def skip(self) -> None:
+        """Pass over a value that belongs to no input."""
+        next(self._placed, None)
+
+
 @dataclass(frozen=True)
 class _Spec:
     name: str
@@ -69,7 +90,7 @@ def declare(definition: Json, saved: Json) -> tuple[list[Slot], dict[str, Widget
     """The slots (page order) and widgets of a `saved` node of the class that `definition` describes."""
     specs = [*_specs(definition["input"]), *_upload(definition["input"])]
     given = {slot["name"]: slot for slot in saved.get("inputs") or []}
-    values = iter(_without_dummies(specs, saved.get("widgets_values") or []))
+    values = SavedValues(_without_dummies(specs, saved.get("widgets_values") or []))
     slots = [slot for spec in specs for slot in _sockets(spec, given)]
     widgets: dict[str, Widget] = {}
     for spec in specs:
@@ -111,9 +132,9 @@ def _sockets(spec: _Spec, given: Json) -> Iterator[Slot]:
     yield Slot(spec.name, kind, given.get(spec.name, {}).get("link"), None)
 
 
-def _add_widget(spec: _Spec, given: Json, values: Iterator[Any], slots: list[Slot], widgets: dict[str, Widget]) -> None:
+def _add_widget(spec: _Spec, given: Json, values: SavedValues, slots: list[Slot], widgets: dict[str, Widget]) -> None:
     """Take this widget's saved value, skip those of its controls, and go on into the chosen dynamic option."""
-    value = next(values, spec.default)
+    value = values.take(spec.name, spec.default)
     if spec.type == "COMBO" and value is None:
         value = (spec.options.get("options") or [None])[0]
     text = bool(spec.options.get("dynamicPrompts"))
@@ -121,7 +142,7 @@ def _add_widget(spec: _Spec, given: Json, values: Iterator[Any], slots: list[Slo
     if not spec.options.get("socketless"):
         slots.append(Slot(spec.name, spec.type, given.get(spec.name, {}).get("link"), spec.name))
     for _ in range(spec.controls):
-        next(values, None)
+        values.skip()
     if spec.type != _DYNAMIC_COMBO:
         return
     for option in spec.options["options"]:
@@ -132,8 +153,10 @@ def _add_widget(spec: _Spec, given: Json, values: Iterator[Any], slots: list[Slo
                     _add_widget(inner, given, values, slots, widgets)
 
 
-def _without_dummies(specs: list[_Spec], values: list[Any]) -> list[Any]:
+def _without_dummies(specs: list[_Spec], values: list[Any] | Json) -> list[Any] | Json:
     """Files older than frontend 1.16 hold a value for each input that is only a socket; the page drops those."""
+    if isinstance(values, dict):
+        return values
     dummy = []
     for spec in specs:
         if spec.is_widget or spec.options.get("forceInput"):
