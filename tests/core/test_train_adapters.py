@@ -67,7 +67,9 @@ def test_down_projections_and_gates_are_drawn_as_upstream_draws_them():
     for half in (gate, delta.task_gate.detach()):
         assert float(half.abs().max()) <= bound and float(half.abs().max()) > 0.99 * bound
         assert float(half.std()) == pytest.approx(bound / math.sqrt(3), rel=0.02)
-    assert adapter.task_table.shape == (16, 1024) and float(adapter.task_table.detach().std()) == pytest.approx(1, rel=0.02)
+    assert adapter.task_table.shape == (16, 1024) and float(adapter.task_table.detach().std()) == pytest.approx(
+        1, rel=0.02
+    )
 
 
 def test_the_seed_decides():

@@ -45,6 +45,9 @@ DEV_TOOLS = (
     "pyarrow==26.0.1",
 )
 
+MUTATION_TOOL = "mutmut==3.8.1"
+"""Installed beside the environments, and only by `tools/dev.py mutants`: no other command waits for it."""
+
 
 def cache_key(pin: HostPin) -> str:
     """A short name for this exact set of pins on this Python, so that changed pins get a fresh folder."""
