@@ -110,13 +110,14 @@ def test_gates_are_float32_in_low_precision():
     torch.testing.assert_close(gate, reference, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_gradients_equal_those_of_the_loop(shared):
+@pytest.mark.parametrize(("shared", "tokens"), [(True, 7), (False, 7), (True, 2), (True, 1)])
+def test_gradients_equal_those_of_the_loop(shared, tokens):
+    """Each token has a task of its own; one token, or as many as a pair of tasks, is no special case."""
     delta = random_delta(shared=shared, dtype=torch.float64).requires_grad_(True)
-    x = torch.randn(7, 16, dtype=torch.float64, requires_grad=True)
-    task = torch.randn(7, 16, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(tokens, 16, dtype=torch.float64, requires_grad=True)
+    task = torch.randn(tokens, 16, dtype=torch.float64, requires_grad=True)
     base = torch.nn.Linear(16, 24, dtype=torch.float64)
-    probe = torch.randn(7, 24, dtype=torch.float64)
+    probe = torch.randn(tokens, 24, dtype=torch.float64)
 
     out = base(x)
     fast(delta, x, task, out, 0.7)

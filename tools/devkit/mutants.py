@@ -110,13 +110,22 @@ def mutants_of(source: str, prefix: str) -> Iterator[Mutant]:
         stem, mark, number = name.rpartition("__mutmut_")
         if not mark or not number.isdigit():
             continue
-        before, after = (ast.unparse(item).splitlines()[1:] for item in (bodies[f"{stem}__mutmut_orig"], node))
+        original = bodies[f"{stem}__mutmut_orig"]
+        before, after = (_lines(item) for item in (original, node))
         gone, come = [], []
         for line in difflib.ndiff(before, after):
             if line[0] in "-+":
                 (gone if line[0] == "-" else come).append(line[2:].strip())
         function = stem.removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")
         yield Mutant(f"{prefix}.{name}", function, "\n".join(gone), "\n".join(come))
+
+
+def _lines(function: ast.FunctionDef) -> list[str]:
+    """A function without its name, as ast writes it."""
+    name, function.name = function.name, "_"
+    lines = ast.unparse(function).splitlines()
+    function.name = name
+    return lines
 
 
 def _tested(host: Host, tool: Path, module: str, limit: int) -> tuple[str, bool]:
