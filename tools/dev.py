@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One entry point for everything around the code.
 
-host | demo | test | serve | bench | evaluate | graph | miniature | record | compat
+host | demo | test | serve | bench | evaluate | graph | miniature | record | compat | mutants
 
 Needs only Python 3.10 or newer; installs the pinned ComfyUI into a cache folder on first use. Written for Linux,
 macOS and Windows; run so far on Linux only. COMFYUI_PATH and COMFYUI_PYTHON make every command use a ComfyUI of your
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 import bench
-from devkit import bundle, compat, miniature, pins, records, testing
+from devkit import bundle, compat, miniature, mutants, pins, records, testing
 from devkit.demo import DEFAULT_WORKFLOW, run_demo
 from devkit.evaluate import run_evaluation
 from devkit.host import DevError, find_host, is_own, log
@@ -63,6 +63,10 @@ def _compat(args: argparse.Namespace) -> int:
     del args
     print(compat.write())
     return 0
+
+
+def _mutants(args: argparse.Namespace) -> int:
+    return mutants.run(find_host(args.host), args.module, args.limit)
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -149,6 +153,12 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument("--install-tools", action="store_true", help="first put the test tools into that environment")
 
     command("compat", _compat, "write COMPATIBILITY.md from the records of `test --record`")
+
+    mutate = command(
+        "mutants", _mutants, "put small faults into modules and see whether tests notice; goes on where it was"
+    )
+    mutate.add_argument("--module", action="append", default=[], choices=mutants.MODULES, help="only this one")
+    mutate.add_argument("--limit", type=int, default=mutants.MOST, help="at most so many of each module, the same draw")
 
     serve = command("serve", _serve, "run the host with only this pack until Ctrl-C")
     serve.add_argument("--device", default="cpu", choices=("cpu", "cuda"))

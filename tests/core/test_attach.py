@@ -178,6 +178,26 @@ def test_a_failure_while_attaching_leaves_nothing(model):
     assert "forward" not in first.__dict__
 
 
+def test_swaps_of_one_module_are_undone_in_the_reverse_order():
+    """Two scopes' worth of swaps in one: what was there first comes back, whether it was an attribute or not."""
+    bare, patched = nn.Linear(2, 2), nn.Linear(2, 2)
+    patched.forward = kept = lambda x: x
+    with swapped([(part, forward) for forward in (torch.neg, torch.abs) for part in (bare, patched)]):
+        assert bare.forward is torch.abs and patched.forward is torch.abs
+    assert "forward" not in bare.__dict__ and patched.__dict__["forward"] is kept
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("rows", "chunks", "entries"), [(6, 2, [0, 1, 0, 0, 1, 0]), (6, 1, [0, 1, 0, 1, 0, 1])])
+def test_halves_of_guidance_hold_the_same_pictures(model, adapter, rows, chunks, entries):
+    """Three pictures with two tasks: in the second half the count begins anew."""
+    x, batch = torch.randn(rows, 2, 16, dtype=torch.float64), tasks("add", "style")
+    with attached(model, [Attachment(adapter, batch)], rows=rows, chunks=chunks):
+        found = model(x)
+    by_row = adapter.task_embeddings(batch.entries)[entries]
+    torch.testing.assert_close(found, naive(model, x, [(adapter, by_row, 1.0)]), rtol=1e-12, atol=1e-12)
+
+
 def test_gradients_reach_the_adapter_and_equal_the_naive_ones(model, adapter):
     adapter.requires_grad_(True)
     model.requires_grad_(False)

@@ -7,7 +7,7 @@ import torch
 from bench.measure import count_operators
 
 from x2edit_core.errors import X2EditError
-from x2edit_core.moe import RoutedDelta, Routing, token_bias
+from x2edit_core.moe import RoutedDelta, Routing, largest, token_bias
 
 from .models import naive_delta, random_delta
 
@@ -110,13 +110,14 @@ def test_gates_are_float32_in_low_precision():
     torch.testing.assert_close(gate, reference, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_gradients_equal_those_of_the_loop(shared):
+@pytest.mark.parametrize(("shared", "tokens"), [(True, 7), (False, 7), (True, 2), (True, 1)])
+def test_gradients_equal_those_of_the_loop(shared, tokens):
+    """Each token has a task of its own; one token, or as many as a pair of tasks, is no special case."""
     delta = random_delta(shared=shared, dtype=torch.float64).requires_grad_(True)
-    x = torch.randn(7, 16, dtype=torch.float64, requires_grad=True)
-    task = torch.randn(7, 16, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(tokens, 16, dtype=torch.float64, requires_grad=True)
+    task = torch.randn(tokens, 16, dtype=torch.float64, requires_grad=True)
     base = torch.nn.Linear(16, 24, dtype=torch.float64)
-    probe = torch.randn(7, 24, dtype=torch.float64)
+    probe = torch.randn(tokens, 24, dtype=torch.float64)
 
     out = base(x)
     fast(delta, x, task, out, 0.7)
@@ -126,6 +127,22 @@ def test_gradients_equal_those_of_the_loop(shared):
     expected = torch.autograd.grad((reference * probe).sum(), wanted)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+class OnDevice(torch.Tensor):
+    """Says that it lies on a device, so that what devices compute can be seen on any machine."""
+
+    is_cuda = True
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5])
+@pytest.mark.parametrize("dim", [-1, 0, 1])
+def test_the_largest_found_one_by_one_are_those_of_topk(count, dim):
+    scores = torch.randn(6, 7, 8)
+    found, places = (item.as_subclass(torch.Tensor) for item in largest(scores.as_subclass(OnDevice), count, dim))
+    expected = scores.topk(count, dim)
+    assert torch.equal(found.sort(dim, descending=True).values, expected.values)
+    assert torch.equal(scores.gather(dim, places), found)
 
 
 def test_token_bias_gives_each_row_its_own_task():

@@ -160,3 +160,22 @@ def test_a_persons_own_time_holds_where_nobody_is_there(room, asker, monkeypatch
     with pytest.raises(TimeoutError):
         waiting.result(0.6)
     assert waiting.result(10) is None
+
+
+def test_a_second_answer_in_the_same_moment_changes_nothing():
+    """Both come before the asker looks: it is kept in `poll` meanwhile."""
+    looking, go_on = threading.Event(), threading.Event()
+
+    def poll():
+        looking.set()
+        assert go_on.wait(10)
+
+    room = WaitingRoom(lambda: None, poll)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(room.ask, "add a hat", RED, [RED, GREEN], 0.0)
+        assert looking.wait(10)
+        id = room.questions()[0]["id"]
+        room.answer(id, 1)
+        room.answer(id, 0)
+        go_on.set()
+        assert waiting.result(10) == 1

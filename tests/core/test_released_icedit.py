@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from x2edit_core.adapter import AdapterSpec
 from x2edit_core.attach import Attachment, attached
 from x2edit_core.checkpoint import load_adapter, save_adapter
-from x2edit_core.errors import CheckpointError
+from x2edit_core.errors import CheckpointError, X2EditError
 from x2edit_core.formats import released_icedit
 from x2edit_core.sites import FluxShape, icedit_moe_sites, icedit_sites
 
@@ -284,3 +284,16 @@ def test_an_ordinary_lora_in_diffusers_names_goes_to_the_lora_loader(tmp_path):
 )  # fmt: skip
 def test_fragments_are_refused(tmp_path, content):
     problems_of(write(tmp_path, content))
+
+
+def test_a_static_file_replaces_its_own_kind_alone(tmp_path):
+    path = tmp_path / "static.safetensors"
+    write(tmp_path / "moe.safetensors", tensors("icedit_moe"))
+    adapter = load_adapter(tmp_path / "moe.safetensors")
+    released_icedit.save_static(adapter, path)
+    released_icedit.save_static(adapter, path)
+    save_file(tensors("icedit"), path)
+    before = path.read_bytes()
+    with pytest.raises(X2EditError, match="was not written by this node"):
+        released_icedit.save_static(adapter, path)
+    assert path.read_bytes() == before

@@ -307,3 +307,11 @@ def test_the_sheet_has_every_candidate_and_marks_the_winner(mode, order):
     assert {(10 * seed, 0, 90) for seed in (1, 2, 4, 5, 6, 7)} <= colours
     assert (30, 0, 90) not in colours
     assert (30, 140, 60) in colours
+
+
+@pytest.mark.parametrize(
+    ("seeds", "steps", "rungs"),
+    [(8, 10, [(8, 2), (4, 4), (2, 6)]), (2, 1, [(2, 1)]), (5, 15, [(5, 3), (2, 6)]), (9, 3, [(9, 1), (4, 2), (2, 3)])],
+)
+def test_a_rung_is_a_seventh_rounded_up(seeds, steps, rungs):
+    assert Plan(0, seeds, steps=steps, mode="halving").rungs == rungs

@@ -445,6 +445,23 @@ def test_a_diptych_shows_the_source_and_hides_the_right_half():
     assert form_of("icedit_moe") == "diptych" and form_of("x2edit") == form_of("base") == "reference"
 
 
+@pytest.mark.parametrize("form", ["reference", "diptych"])
+def test_a_copy_is_told_nothing_and_gives_the_source_back(form):
+    """And an edit is told its instruction and gives the target, each from latents that differ everywhere."""
+    latents = {name: torch.full((16, 2, 4), float(value)) for value, name in
+               enumerate(("source", "target", "copy", "masked"))}  # fmt: skip
+    copied, edited = (example_of(form, mode, latents, "remove the dog", 1) for mode in ("copy", "edit"))
+    assert copied.instruction == "" and edited.instruction == (
+        sentence("remove the dog") if form == "diptych" else "remove the dog"
+    )
+    assert torch.equal(copied.target, latents["source" if form == "reference" else "copy"])
+    assert torch.equal(edited.target, latents["target"])
+    if form == "reference":
+        assert torch.equal(copied.reference, latents["source"]) and torch.equal(edited.reference, latents["source"])
+    else:
+        assert torch.equal(copied.concat, edited.concat) and torch.equal(edited.concat[:16], latents["masked"])
+
+
 def test_generators_depend_on_their_parts_alone():
     draw = [torch.rand(3, generator=generator("a", number)) for number in (1, 1, 2)]
     assert torch.equal(draw[0], draw[1]) and not torch.equal(draw[0], draw[2])

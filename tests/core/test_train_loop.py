@@ -14,10 +14,8 @@ from x2edit_core.train.checkpoints import states
 from x2edit_core.train.config import parse_config
 from x2edit_core.train.journal import plot_losses, read_table
 from x2edit_core.train.model import Prediction
-from x2edit_core.train.parallel import local  # noqa: F401 (for the processes of `ranks_train`)
+from x2edit_core.train.parallel import local  # noqa: F401 (for `rank_jobs`)
 from x2edit_core.train.samples import Example
-
-from .test_train_losses import run_ranks
 
 
 class ToyPool:
@@ -460,30 +458,30 @@ def assert_same_run(one, other):
 
 
 @pytest.mark.parametrize("shard", ["none", "trained", "all"])
-def test_two_processes_train_as_one(tmp_path, shard):
+def test_two_processes_train_as_one(tmp_path, two_ranks, shard):
     """The whole batch is shared out: equal losses, contrast over all samples included, and equal weights.
 
     Each process holds its rows of what is shared: of a vector of three and two weights of one row, and of a block's six.
     One process goes on where two have stopped, and two where one has.
     """
     run(config_for(tmp_path / "whole", steps=5, accumulate=2))
-    kept = run_ranks("ranks_train.py", 2, tmp_path / "shared", shard, 3)
+    kept = two_ranks.run("train", tmp_path / "shared", shard, 3)
     assert kept == {"none": [[5, 12], [5, 12]], "trained": [[4, 12], [1, 12]], "all": [[4, 6], [1, 6]]}[shard]
     run(config_for(tmp_path / "shared", steps=4, accumulate=2))
-    run_ranks("ranks_train.py", 2, tmp_path / "shared", shard, 5)
+    two_ranks.run("train", tmp_path / "shared", shard, 5)
     assert_same_run(tmp_path / "whole", tmp_path / "shared")
 
 
-def test_one_process_that_stops_stops_all(tmp_path):
+def test_one_process_that_stops_stops_all(tmp_path, two_ranks):
     """The first one's clock runs out after two steps; the others learn of it, and all end with that step."""
-    told = run_ranks("ranks_train.py", 2, tmp_path, "trained", 5, 2)
+    told = two_ranks.run("train", tmp_path, "trained", 5, 2)
     assert [path.name for path in states(tmp_path)] == ["state-0000002.pt"]
     assert len(told) == 2
 
 
-def test_processes_wait_for_the_first_one_longer_than_their_group_allows():
-    """The group gives up after two seconds; the first process takes five to prepare what the other then finds."""
-    first, second = run_ranks("ranks_wait.py", 2)
+def test_processes_wait_for_the_first_one_longer_than_their_group_allows(tmp_path, two_ranks):
+    """The group gives up after one and a half second; the first process takes three to prepare what the other then finds."""
+    first, second = two_ranks.run("wait", tmp_path / "rendezvous", 1.5, 3.0)
     assert first["prepared"] <= second["began"]
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -91,27 +87,9 @@ def test_edited_cells_weigh_more_and_rows_keep_their_mean():
     assert torch.allclose(losses.flow_errors(predicted, wanted, weights), expected)
 
 
-def run_ranks(script, world, *arguments, timeout=300):
-    """Run `script` of this folder in `world` processes over gloo; their outputs as JSON."""
-    port = 29500 + os.getpid() % 2000
-    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world),
-                   "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}  # fmt: skip
-    command = [sys.executable, str(Path(__file__).with_name(script)), *map(str, arguments)]
-    processes = [
-        subprocess.Popen(
-            command, env={**environment, "RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        for rank in range(world)
-    ]
-    outputs = [process.communicate(timeout=timeout) for process in processes]
-    for process, (_, errors) in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, errors.decode()[-2000:]
-    return [json.loads(output.decode().splitlines()[-1]) for output, _ in outputs]
-
-
-def test_two_processes_compute_what_one_does_and_send_few_bytes(golden):
+def test_two_processes_compute_what_one_does_and_send_few_bytes(golden, two_ranks):
     hidden, _, tensors = golden
-    first, second = run_ranks("ranks_contrast.py", 2, GOLDEN)
+    first, second = two_ranks.run("contrast", GOLDEN)
     for found in (first, second):
         assert found["worst_gradient"] <= 1e-6
     mean = (first["loss"] + second["loss"]) / 2

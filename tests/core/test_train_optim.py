@@ -165,3 +165,37 @@ def test_the_true_rate_of_prodigy_is_what_it_moves_weights_by():
     assert all(0.3 * rate <= step <= 3 * rate for rate, step in moved if step)
     adamw = optim.make_optimiser({"w": weight}, OptimConfig(rate=0.02))
     assert optim.true_rate(adamw) == 0.02 and not optim.never_adapted(adamw)
+
+
+def test_rounding_adamw_of_float32_weights_is_torchs_own():
+    """Nothing is rounded there, so decay, both moments and their bias correction must agree, step by step."""
+    start, betas = torch.randn(64), (0.8, 0.95)
+    ours, theirs = (nn.Parameter(start.clone()) for _ in range(2))
+    optimisers = [optim.RoundingAdamW([ours], 0.01, betas, 0.3),
+                  torch.optim.AdamW([theirs], 0.01, betas, weight_decay=0.3)]  # fmt: skip
+    for step in range(5):
+        gradient = torch.randn(64, generator=torch.Generator().manual_seed(step))
+        for weight, optimiser in zip((ours, theirs), optimisers, strict=True):
+            weight.grad = gradient.clone()
+            optimiser.step()
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("state", ["float32", "bfloat16"])
+def test_every_setting_of_adamw_reaches_it(state):
+    config = OptimConfig(rate=0.02, beta1=0.7, beta2=0.8, decay=0.4, state=state)
+    (group,) = optim.make_optimiser({"w": nn.Parameter(torch.ones(2))}, config).param_groups
+    assert (group["lr"], tuple(group["betas"]), group["weight_decay"]) == (0.02, (0.7, 0.8), 0.4)
+
+
+def test_the_average_remembers_little_at_the_start():
+    """Its memory is (step + 1) / (step + 10), at most what was asked for."""
+    weight = nn.Parameter(torch.zeros(1))
+    average = optim.Average({"w": weight}, 0.25)
+    with torch.no_grad():
+        weight.fill_(1.0)
+    expected = 0.0
+    for step, share in enumerate((1 / 10, 2 / 11, 3 / 12, 0.25, 0.25)):
+        average.update(step)
+        expected = share * expected + (1 - share)
+        assert average.values[0].item() == pytest.approx(expected, rel=1e-6)

@@ -61,6 +61,14 @@ def no_network():
     patch.undo()
 
 
+@pytest.fixture
+def recorded(monkeypatch):
+    """Times and guidance embedded as on the processor that recorded the golden outputs."""
+    from . import golden_embedding
+
+    golden_embedding.feed(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     """Qwen's own."""

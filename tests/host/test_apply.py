@@ -180,6 +180,38 @@ def test_both_halves_of_guidance_use_their_rows_task(pack, base, adapter):
         torch.testing.assert_close(together[one], alone, rtol=1e-4, atol=1e-5)
 
 
+def test_at_its_edges_a_range_is_the_hosts(pack, base, adapter, positive):
+    """A step that lies exactly on a border belongs to the range that begins there, not to the one that ends."""
+    border = float(base.get_model_object("model_sampling").percent_to_sigma(0.5))
+    whole = run(apply(pack, base, adapter), positive, border)
+    ends, begins = apply(pack, base, adapter, end_percent=0.5), apply(pack, base, adapter, start_percent=0.5)
+    assert torch.equal(run(begins, positive, border), whole)
+    resting = run(ends, positive, border)
+    assert not torch.equal(resting, whole)
+    assert torch.equal(resting, run(apply(pack, base, adapter, end_percent=0.1), positive, border))
+
+
+def test_three_pictures_with_two_tasks_use_them_alike_in_both_halves_of_guidance(pack, base, adapter):
+    """Six rows in one pass, in which a row's number alone would give the second half the tasks the other way round."""
+    case = golden_cases("x2edit")[2]["tensors"]
+    rows = [0, 1, 0]
+    add = pack.core("comfy_bridge.pictures").add_reference
+    reference = base.model.process_latent_out(case["ref"])
+
+    def conds(context, rows):
+        return add(conditioning(context[rows], case["pooled"][rows]), reference[rows])
+
+    tasks = [pack.run("X2EditTask", task=name)[0] for name in ("remove subject", "subject")]
+    (batch,) = pack.run("X2EditTaskBatch", **{"tasks.task0": tasks[0], "tasks.task1": tasks[1]})
+    (model,) = pack.run("X2EditApply", model=base, adapter=adapter, task=batch)
+    other = torch.roll(case["context"], 1, 0)
+    together = velocity(model, conds(case["context"], rows), case["noise"][rows], 0.8, conds(other, rows), cfg=2.0)
+    for place, (row, task) in enumerate(zip(rows, (tasks[0], tasks[1], tasks[0]), strict=True)):
+        (model,) = pack.run("X2EditApply", model=base, adapter=adapter, task=task)
+        alone = velocity(model, conds(case["context"], [row]), case["noise"][[row]], 0.8, conds(other, [row]), cfg=2.0)
+        torch.testing.assert_close(together[place : place + 1], alone, rtol=1e-4, atol=1e-5)
+
+
 def test_a_flux_of_another_size_is_refused_with_both_sizes(pack, base, adapter):
     (fill, *_) = golden_models(pack, "fill")
     other = adapter.adapter

@@ -41,7 +41,7 @@ def trainable(pack, golden, case, stream=None, **settings):
 
 
 @pytest.mark.parametrize("case", golden_cases("x2edit"), ids=lambda case: f"task{case['task']}")
-def test_a_training_pass_computes_what_the_research_code_does(pack, golden, case):
+def test_a_training_pass_computes_what_the_research_code_does(pack, golden, recorded, case):
     model = trainable(pack, golden, case)
     with model.session(), torch.no_grad(), model.predicting(inputs_of(pack, case)) as prediction:
         found = prediction.velocity

@@ -47,6 +47,9 @@ DEV_TOOLS = (
     "json-repair==0.64.6",
 )
 
+MUTATION_TOOL = "mutmut==3.8.1"
+"""Installed beside the environments, and only by `tools/dev.py mutants`: no other command waits for it."""
+
 
 def cache_key(pin: HostPin) -> str:
     """A short name for this exact set of pins on this Python, so that changed pins get a fresh folder."""
