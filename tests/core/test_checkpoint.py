@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from x2edit_core.checkpoint import holds_adapter, load_adapter, save_adapter
 from x2edit_core.errors import CheckpointError
+from x2edit_core.families.flux1 import FluxShape
 from x2edit_core.formats import own, released_x2edit
-from x2edit_core.sites import FluxShape
 
 from .models import SHAPE, random_adapter, released_tensors, write_released
 
@@ -100,6 +100,31 @@ def test_not_a_number_is_found_and_named(tmp_path, bad):
         adapter.delta(0).up[0, 0, 0] = bad
     save_adapter(adapter, tmp_path / "own.safetensors")
     assert "double_blocks.0.img_attn.qkv.up" in problems_of(tmp_path / "own.safetensors")
+
+
+@pytest.mark.parametrize("table", [torch.tensor(1.0), torch.zeros(16)])
+def test_a_table_of_our_own_without_columns_is_described(tmp_path, table):
+    adapter = random_adapter()
+    save_file({**own.tensors(adapter), "task_table": table}, tmp_path / "own.safetensors", own.metadata(adapter.spec))
+    assert f"task_table is {list(table.shape)}; two dimensions" in problems_of(tmp_path / "own.safetensors")
+
+
+@pytest.mark.parametrize("gate", [torch.tensor(1.0), torch.zeros(5)])
+def test_a_gate_without_columns_is_described(tmp_path, gate):
+    tensors = {key: gate.clone() if key.endswith("gate.weight") else t for key, t in released_tensors().items()}
+    save_file(tensors, tmp_path / "lora.safetensors")
+    assert f"is {list(gate.shape)}; two dimensions" in problems_of(tmp_path)
+
+
+def test_a_file_that_names_no_family_is_of_flux(tmp_path):
+    """As every file was before there were others."""
+    adapter = random_adapter()
+    metadata = own.metadata(adapter.spec)
+    assert metadata.pop("x2edit_family") == "flux1" and "family" not in json.loads(metadata["x2edit"])
+    save_file(own.tensors(adapter), tmp_path / "old.safetensors", metadata)
+    assert load_adapter(tmp_path / "old.safetensors").spec == adapter.spec
+    save_file(own.tensors(adapter), tmp_path / "new.safetensors", {**metadata, "x2edit_family": "sdxl"})
+    assert "'sdxl' is not known" in problems_of(tmp_path / "new.safetensors")
 
 
 def test_a_truncated_download_is_said_to_be_one(tmp_path):

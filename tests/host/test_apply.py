@@ -183,7 +183,7 @@ def test_both_halves_of_guidance_use_their_rows_task(pack, base, adapter):
 def test_a_flux_of_another_size_is_refused_with_both_sizes(pack, base, adapter):
     (fill, *_) = golden_models(pack, "fill")
     other = adapter.adapter
-    shape = pack.core("sites").FluxShape
+    shape = pack.core("families.flux1").FluxShape
     mismatched = type(other)(
         pack.core("adapter").AdapterSpec("x2edit", shape(256, 1, 1), 12, 4, 2, 4.0, True),
         [other.delta(index) for index in range(3)], other.task_table, "three sites",
