@@ -27,6 +27,7 @@ from ..reference import (
     reference_grid,
     single_block_forward,
 )
+from .call import Call
 from .host import comfy, modulation_row
 from .notices import say_once
 
@@ -77,13 +78,14 @@ class AdapterStack:
         Percents become sigmas here, from the model sampling in force now: a shift node after ours changes it.
         """
         sampling = executor.class_obj.model_sampling  # pyright: ignore[reportFunctionMemberAccess]
-        sigma = float(args[1].max())
+        call = Call(executor, args, kwargs, ("t", "transformer_options"))
+        sigma = float(call["t"].max())
         active = tuple(
             item.always_on or sampling.percent_to_sigma(item.end) < sigma <= sampling.percent_to_sigma(item.start)
             for item in self.attachments
         )
-        x, t, concat, crossattn, control, options = args
-        return executor(x, t, concat, crossattn, control, {**options, _ACTIVE: active}, **kwargs)
+        call["transformer_options"] = {**call["transformer_options"], _ACTIVE: active}
+        return call.on(executor)
 
     @torch.compiler.disable(reason="forwards are swapped per pass, which a compiled graph would not notice")
     def diffusion_model(self, executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -91,11 +93,12 @@ class AdapterStack:
 
         Under torch.compile the pass runs uncompiled: correct, at the speed of an uncompiled model.
         """
-        x, timestep, context, y, guidance, ref_latents, control, options = args
+        call = Call(executor, args, kwargs, ("x", "ref_latents", "transformer_options"))
+        x, ref_latents, options = call["x"], call["ref_latents"], call["transformer_options"]
         flux: nn.Module = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
         active = options.get(_ACTIVE, (True,) * len(self.attachments))
         swaps = site_swaps(flux, self._bound(active, x, options))
-        method = kwargs.get("ref_latents_method")
+        method = call["ref_latents_method"]
         flags = ours(method, len(ref_latents or ()))
         if not all(flags):
             say_once(
@@ -105,13 +108,15 @@ class AdapterStack:
             )
         if any(flags):
             require_like_latents(x, ref_latents)
-            ref_latents, flags = foreign_first(ref_latents, flags)
-            kwargs["ref_latents_method"], clean = host_method(method)
-            plan = self._plan(flux, x, ref_latents, flags, clean)
-            swaps += reference_swaps(flux, plan, clean_vector(flux, x.dtype, timestep, y, guidance))
-            options = with_placed_references(options, plan)
+            call["ref_latents"], flags = foreign_first(ref_latents, flags)
+            call["ref_latents_method"], clean = host_method(method)
+            plan = self._plan(flux, x, call["ref_latents"], flags, clean)
+            swaps += reference_swaps(
+                flux, plan, clean_vector(flux, x.dtype, call["timestep"], call["y"], call["guidance"])
+            )
+            call["transformer_options"] = with_placed_references(options, plan)
         with swapped(swaps):
-            return executor(x, timestep, context, y, guidance, ref_latents, control, options, **kwargs)
+            return call.on(executor)
 
     def _bound(self, active: tuple[bool, ...], x: Tensor, options: dict[str, Any]) -> list[list[BoundDelta]]:
         """The active adapters' experts for a pass over `x`; the host's sigmas are one for each picture it samples."""
@@ -186,10 +191,9 @@ def foreign_first(references: list[Tensor], flags: tuple[bool, ...]) -> tuple[li
 
 
 def token_grid(flux: Any, latent: Tensor) -> tuple[int, int]:
-    """(rows, columns) of tokens that the host makes of a latent [B, C, H, W], its padding to whole patches included."""
+    """(rows, columns) of tokens that the host makes of a latent [..., H, W], its padding to whole patches included."""
     size = flux.patch_size
-    padded = comfy.ldm.common_dit.pad_to_patch_size(latent[:1, :1], (size, size))
-    return padded.shape[-2] // size, padded.shape[-1] // size
+    return -(-latent.shape[-2] // size), -(-latent.shape[-1] // size)
 
 
 def token_count(flux: Any, latent: Tensor) -> int:
