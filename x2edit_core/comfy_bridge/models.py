@@ -15,8 +15,9 @@ from ..adapter import Adapter
 from ..attach import Attachment
 from ..checkpoint import load_adapter
 from ..errors import ModelMismatchError, X2EditError, name_some
-from ..families import FLUX1, Site, Slot
+from ..families import FLUX1, QWEN_IMAGE, Site, Slot
 from ..formats.released_icedit import low_rank_parts, save_static, static_mean
+from ..formats.released_x2edit import UNAPPLIED
 from ..tasks import Task, TaskBatch, TaskChoice
 from .families import base_of, is_fused
 from .folders import lora_file
@@ -82,7 +83,14 @@ def manage(adapter: Adapter, reload: Callable[..., ModelPatcher] | None = None) 
 
 def load_managed(path: Path) -> ManagedAdapter:
     """The adapter file or folder at `path`, managed; raises `CheckpointError` as `load_adapter` does."""
-    return manage(load_adapter(path))
+    adapter = load_adapter(path)
+    if layer := adapter.spec.notes.get(UNAPPLIED):
+        say_once(
+            f"not applied {path}",
+            f"X2Edit: {path} also holds experts at `{layer}` that are not zero. The research code never applies them, and "
+            "neither does this pack.",
+        )
+    return manage(adapter)
 
 
 def _reload(source: str, **_: Any) -> ModelPatcher:
@@ -108,6 +116,10 @@ def attachment_for(
     managed: ManagedAdapter, task: TaskChoice | TaskBatch | None, strength: float, start: float, end: float, offset: int
 ) -> Attachment:
     """The attachment that a node's inputs describe; a task-aware adapter without a task works as `other`, said once."""
+    if offset and managed.adapter.spec.made_for is QWEN_IMAGE:
+        raise X2EditError(
+            f"reference_offset {offset} was given; on Qwen-Image references stand in a frame of their own. Leave it at 0."
+        )
     if start > end:
         raise X2EditError(f"start_percent {start} lies after end_percent {end}; the adapter would never act.")
     tasks = None

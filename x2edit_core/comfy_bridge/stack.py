@@ -1,4 +1,4 @@
-"""What happens inside a forward pass of a patched FLUX: experts and references attached for that pass only.
+"""What happens inside a forward pass of a patched model: experts and references attached for that pass only.
 
 One `AdapterStack` per patched model holds all adapters applied to it, in one keyed wrapper: references are placed and
 modulated once per forward however many adapters there are, and all adapters of a site read before any adds.
@@ -6,7 +6,9 @@ modulated once per forward however many adapters there are, and all adapters of 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from ..attach import Attachment, BoundDelta, Forward, Observer, bind, find_module, site_swaps, swapped
 from ..errors import ModelMismatchError, X2EditError
+from ..families import QWEN_IMAGE, family_of
 from ..reference import (
     AUTOMATIC_OFFSETS,
     ReferencePlan,
@@ -28,12 +31,17 @@ from ..reference import (
     single_block_forward,
 )
 from .call import Call
+from .families import qwen_image
 from .host import comfy, modulation_row
 from .notices import say_once
 
 KEY = "x2edit"
 _ACTIVE = "x2edit_active"
 _WIDER_BASES = {96: "FLUX.1 Fill", 32: "FLUX.1 Canny or Depth"}
+
+
+Placed = tuple[list[tuple[nn.Module, Forward]], AbstractContextManager[None]]
+"""New forwards for a pass, and the scope that places its tokens."""
 
 
 class AdapterStack:
@@ -89,15 +97,15 @@ class AdapterStack:
 
     @torch.compiler.disable(reason="forwards are swapped per pass, which a compiled graph would not notice")
     def diffusion_model(self, executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Wrapper around the host's `Flux.forward`: attaches experts and references for this pass.
+        """Wrapper around the `forward` of the host's model: attaches experts and references for this pass.
 
         Under torch.compile the pass runs uncompiled: correct, at the speed of an uncompiled model.
         """
         call = Call(executor, args, kwargs, ("x", "ref_latents", "transformer_options"))
-        x, ref_latents, options = call["x"], call["ref_latents"], call["transformer_options"]
-        flux: nn.Module = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
+        ref_latents, options = call["ref_latents"], call["transformer_options"]
+        network: nn.Module = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
         active = options.get(_ACTIVE, (True,) * len(self.attachments))
-        swaps = site_swaps(flux, self._bound(active, x, options))
+        swaps = site_swaps(network, self._bound(active, call["x"], options))
         method = call["ref_latents_method"]
         flags = ours(method, len(ref_latents or ()))
         if not all(flags):
@@ -107,16 +115,30 @@ class AdapterStack:
                 "use X2EditReference to place them as the adapter was trained.",
             )
         if any(flags):
-            require_like_latents(x, ref_latents)
-            call["ref_latents"], flags = foreign_first(ref_latents, flags)
-            call["ref_latents_method"], clean = host_method(method)
-            plan = self._plan(flux, x, call["ref_latents"], flags, clean)
-            swaps += reference_swaps(
-                flux, plan, clean_vector(flux, x.dtype, call["timestep"], call["y"], call["guidance"])
-            )
-            call["transformer_options"] = with_placed_references(options, plan)
-        with swapped(swaps):
+            require_like_latents(call["x"], ref_latents)
+        place = self._place_qwen_image if family_of(network) is QWEN_IMAGE else self._place_flux
+        more, placing = place(network, call, flags)
+        with placing, swapped(swaps + more):
             return call.on(executor)
+
+    def _place_flux(self, flux: Any, call: Call, flags: tuple[bool, ...]) -> Placed:
+        """References at their own rows and modulated as clean tokens; a pass without any of ours stays as it is."""
+        if not any(flags):
+            return [], contextlib.nullcontext()
+        x, options = call["x"], call["transformer_options"]
+        call["ref_latents"], flags = foreign_first(call["ref_latents"], flags)
+        call["ref_latents_method"], clean = host_method(call["ref_latents_method"])
+        plan = self._plan(flux, x, call["ref_latents"], flags, clean)
+        call["transformer_options"] = with_placed_references(options, plan)
+        vector = clean_vector(flux, x.dtype, call["timestep"], call["y"], call["guidance"])
+        return reference_swaps(flux, plan, vector), contextlib.nullcontext()
+
+    def _place_qwen_image(self, network: Any, call: Call, flags: tuple[bool, ...]) -> Placed:
+        """All positions as the adapter was trained, references or not."""
+        if any(flags):
+            qwen_image.choose_method(network, call, flags)
+        centring = qwen_image.Centring(network)
+        return centring.required(), centring.placing()
 
     def _bound(self, active: tuple[bool, ...], x: Tensor, options: dict[str, Any]) -> list[list[BoundDelta]]:
         """The active adapters' experts for a pass over `x`; the host's sigmas are one for each picture it samples."""
@@ -173,7 +195,13 @@ def reference_plan(
 
 
 def require_like_latents(x: Tensor, references: list[Tensor]) -> None:
-    """Raise `ModelMismatchError` for a base that takes further channels beside the picture's own [B, C, h, w]."""
+    """Raise `ModelMismatchError` for a base that takes further channels beside the picture's own [B, C, …, h, w], and for
+    references of another kind of autoencoder."""
+    if any(reference.ndim != x.ndim for reference in references):
+        raise ModelMismatchError(
+            "The reference was encoded by the autoencoder of another kind of model. Connect the VAE that belongs to the "
+            "connected model to X2Edit Reference: FLUX's for FLUX.1, Qwen-Image's for Qwen-Image."
+        )
     found, expected = x.shape[1], references[0].shape[1]
     if found != expected:
         base = _WIDER_BASES.get(found, "the connected model")

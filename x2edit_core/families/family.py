@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..errors import X2EditError
+from ..shift import Schedule
 from .sites import Site
 
 
@@ -22,7 +23,7 @@ class Family:
     """What the core knows of a kind of model. Nothing of the host is needed: models are recognised by their parts.
 
     `name` stands in this project's own files, `title` and `models` in messages. `tables` give the sites of an adapter
-    kind for a `shape`. `looks_like` and `shape_of` read a model's module tree.
+    kind for a `shape`. `looks_like` and `shape_of` read a model's module tree. `schedule`: its pipelines' sigmas.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Family:
     tables: Mapping[str, Callable[[Any], tuple[Site, ...]]]
     looks_like: Callable[[Any], bool]
     shape_of: Callable[[Any], Shape]
+    schedule: Schedule
 
     def sites(self, kind: str, shape: Shape) -> tuple[Site, ...]:
         """The sites of an adapter kind; raises `X2EditError` for a kind that this family does not have."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..shift import FLUX_SCHEDULE
 from .family import Family, require_whole
 from .sites import Site, Slot
 
@@ -114,4 +115,5 @@ FLUX1 = Family(
     tables={"x2edit": x2edit_sites, "icedit": icedit_sites, "icedit_moe": icedit_moe_sites},
     looks_like=_looks_like,
     shape_of=_shape_of,
+    schedule=FLUX_SCHEDULE,
 )

@@ -1,6 +1,8 @@
 """The released X2Edit layout: `lora.safetensors` with `task_embeddings.bin` beside it (upstream `train_1024.py:1057`).
 
-The file stores neither top-k nor alpha; upstream's are 2 and the rank. Experts and rank follow from shapes.
+The file stores neither top-k nor alpha; upstream's are 2 and the rank. Experts and rank follow from shapes. One of FLUX.1
+has single blocks, one of Qwen-Image has none; that one also holds experts at `proj` that upstream never applies. They may
+be absent here, and are not read but to say whether they would do anything.
 """
 
 from __future__ import annotations
@@ -9,19 +11,23 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ..adapter import Adapter, AdapterSpec
 from ..errors import CheckpointError, X2EditError
-from ..families import Site, Slot
-from ..families.flux1 import FluxShape
+from ..families import FLUX1, QWEN_IMAGE, Family, Shape, Site, Slot
+from ..families.qwen_image import QwenShape, stored_slots
 from ..moe import LowRank, RoutedDelta
+from ..reference import AUTOMATIC_OFFSETS
 from ..tasks import TASK_COUNT
 from .files import TensorFile, account, columns, not_finite, read_pickle
 
 TASK_FILE = "task_embeddings.bin"
 ALIGNNET_FILE = "diffusion_pytorch_model.bin"
 TOP_K = 2
+UNAPPLIED = "not applied"
+"""Note of an adapter whose file holds experts that are not zero where nobody applies any."""
 
 _KEY = re.compile(r"^(single_)?transformer_blocks\.(\d+)\.attn\.processor\.(q|k|v|proj)_moe_lora\.(.+)\.weight$")
 
@@ -36,16 +42,21 @@ def read(file: TensorFile) -> Adapter:
     source = str(file.path)
     spec = _spec(file, source)
     task_width = _task_width(file, spec)
-    problems = account(file, _shapes(spec, task_width))
+    stored = _stored_only(spec, task_width)
+    held = stored if any(key in file for key in stored) else {}
+    problems = account(file, _shapes(spec, task_width) | held)
     table: Tensor | None = None
     if task_width:
         table, faults = _task_table(file.path.with_name(TASK_FILE), task_width)
         problems += faults
     if problems:
-        raise CheckpointError(source, problems, "An X2Edit adapter for FLUX in the released layout was expected.")
+        expected = f"An X2Edit adapter for {spec.made_for.title} in the released layout was expected."
+        raise CheckpointError(source, problems, expected)
     deltas = [_pack(file, site, spec, problems) for site in spec.sites]
     if problems:
         raise CheckpointError(source, problems, "The file is damaged or its training diverged.")
+    if any(key.endswith(".up.weight") and key in file and bool(file.tensor(key).any()) for key in stored):
+        spec.notes[UNAPPLIED] = "proj"
     return Adapter(spec, deltas, table, source)
 
 
@@ -61,12 +72,6 @@ def _spec(file: TensorFile, source: str) -> AdapterSpec:
         depth[single] = max(depth[single], int(match[2]) + 1)
         if inner := re.match(r"experts\.(\d+)\.", match[4]):
             experts = max(experts, int(inner[1]) + 1)
-    if not depth[True]:
-        raise CheckpointError(
-            source,
-            [f"it holds {depth[False]} blocks of one kind and no single_transformer_blocks: a Qwen-Image adapter"],
-            "This pack edits with FLUX; take X2Edit's FLUX adapter (5,130 tensors, about 2 GB in bf16).",
-        )
     first = next((key for key in sorted(file.names()) if key.endswith("experts.0.down.weight")), None)
     if first is None or len(file.shape(first)) != 2:
         raise CheckpointError(source, ["no expert's down.weight of two dimensions was found"])
@@ -78,10 +83,27 @@ def _spec(file: TensorFile, source: str) -> AdapterSpec:
     shared = any(".shared_experts." in key for key in file.names())
     notes = {"alignnet": ALIGNNET_FILE} if file.path.with_name(ALIGNNET_FILE).exists() else {}
     try:
-        shape = FluxShape(hidden, depth[False], depth[True])
-        return AdapterSpec("x2edit", shape, experts, rank, min(TOP_K, experts), float(rank), shared, notes=notes)
+        family, shape = _family(hidden, depth[False], depth[True])
+        return AdapterSpec(
+            "x2edit",
+            shape,
+            experts,
+            rank,
+            min(TOP_K, experts),
+            float(rank),
+            shared,
+            offsets=(0, 0) if family is QWEN_IMAGE else AUTOMATIC_OFFSETS,
+            notes=notes,
+            family=family.name,
+        )
     except X2EditError as error:
         raise CheckpointError(source, [str(error)]) from error
+
+
+def _family(hidden: int, double: int, single: int) -> tuple[Family, Shape]:
+    if single:
+        return FLUX1, FLUX1.shape(hidden, double, single)
+    return QWEN_IMAGE, QWEN_IMAGE.shape(hidden, double)
 
 
 def _task_width(file: TensorFile, spec: AdapterSpec) -> int:
@@ -107,6 +129,12 @@ def _expert_names(spec: AdapterSpec) -> list[str]:
 def _shapes(spec: AdapterSpec, task_width: int) -> dict[str, tuple[int, ...]]:
     """Key → shape of everything a file of this spec holds."""
     slots = (slot for site in spec.sites for slot in site.slots)
+    return {key: shape for slot in slots for key, shape in _slot_shapes(slot, spec, task_width).items()}
+
+
+def _stored_only(spec: AdapterSpec, task_width: int) -> dict[str, tuple[int, ...]]:
+    """Key → shape of what upstream stores for Qwen-Image and does not apply."""
+    slots = stored_slots(spec.shape) if isinstance(spec.shape, QwenShape) else ()
     return {key: shape for slot in slots for key, shape in _slot_shapes(slot, spec, task_width).items()}
 
 
@@ -138,7 +166,10 @@ def _pack(file: TensorFile, site: Site, spec: AdapterSpec, problems: list[str]) 
 
 
 def unpack(adapter: Adapter) -> Iterator[tuple[str, Tensor]]:
-    """The adapter's tensors under upstream's names: the inverse of `read`, for exporting."""
+    """The adapter's tensors under upstream's names: the inverse of `read`, for exporting.
+
+    What upstream's loader expects and does not apply is zero.
+    """
     names = _expert_names(adapter.spec)
     for index, site in enumerate(adapter.sites):
         delta = adapter.delta(index)
@@ -147,3 +178,7 @@ def unpack(adapter: Adapter) -> Iterator[tuple[str, Tensor]]:
             for name, (down, up) in zip(names, delta.parts(projection), strict=True):
                 yield f"{slot.key}.{name}.down.weight", down
                 yield f"{slot.key}.{name}.up.weight", up
+    like = adapter.delta(0).up
+    width = 0 if adapter.task_table is None else adapter.task_table.shape[1]
+    for key, shape in _stored_only(adapter.spec, width).items():
+        yield key, torch.zeros(shape, dtype=like.dtype)

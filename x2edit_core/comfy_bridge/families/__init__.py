@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelMismatchError
-from ...families import FLUX1, Family
+from ...families import FLUX1, QWEN_IMAGE, Family
 from ..host import comfy, require_parameters
 
 if TYPE_CHECKING:
@@ -38,7 +38,23 @@ def _flux1_needs() -> Needs:
     }  # fmt: skip
 
 
-HOST_FAMILIES = (HostFamily(FLUX1, lambda: comfy.ldm.flux.model.Flux, lambda: comfy.model_base.Flux, _flux1_needs),)
+def _qwen_image_needs() -> Needs:
+    network = comfy.ldm.qwen_image.model.QwenImageTransformer2DModel
+    return {
+        network.forward: ("x", "timestep", "context", "ref_latents", "transformer_options"),
+        network.process_img: ("x", "index", "h_offset", "w_offset"),
+    }
+
+
+HOST_FAMILIES = (
+    HostFamily(FLUX1, lambda: comfy.ldm.flux.model.Flux, lambda: comfy.model_base.Flux, _flux1_needs),
+    HostFamily(
+        QWEN_IMAGE,
+        lambda: comfy.ldm.qwen_image.model.QwenImageTransformer2DModel,
+        lambda: comfy.model_base.QwenImage,
+        _qwen_image_needs,
+    ),
+)
 
 
 def require_host() -> None:
