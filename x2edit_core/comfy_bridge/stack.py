@@ -115,7 +115,7 @@ class AdapterStack:
                 "use X2EditReference to place them as the adapter was trained.",
             )
         if any(flags):
-            require_like_latents(call["x"], ref_latents)
+            require_like_latents(call["x"], [latent for latent, mine in zip(ref_latents, flags, strict=True) if mine])
         place = self._place_qwen_image if family_of(network) is QWEN_IMAGE else self._place_flux
         more, placing = place(network, call, flags)
         with placing, swapped(swaps + more):
@@ -197,7 +197,7 @@ def reference_plan(
 def require_like_latents(x: Tensor, references: list[Tensor]) -> None:
     """Raise `ModelMismatchError` for a base that takes further channels beside the picture's own [B, C, …, h, w], and for
     references of another kind of autoencoder."""
-    if any(reference.ndim != x.ndim for reference in references):
+    if any(reference.shape[2:-2] != x.shape[2:-2] for reference in references):
         raise ModelMismatchError(
             "The reference was encoded by the autoencoder of another kind of model. Connect the VAE that belongs to the "
             "connected model to X2Edit Reference: FLUX's for FLUX.1, Qwen-Image's for Qwen-Image."
