@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from .graphs import conditioning, golden_adapter, golden_cases, golden_models, relative_error, velocity
 from .qwen_golden import FOLDER, batch_of, latent, load_adapter, load_base, tensors
+from .test_filter import Liking, favourite_of, plain, run_filter
 
 KEPT = tensors()
 ODD = {name: KEPT[f"case3.{name}"] for name in ("noise", "ref", "context", "out")}
@@ -41,7 +42,9 @@ def vae():
     drawn = {
         key: torch.randn_like(tensor) / max(tensor[0].numel(), 1) ** 0.5 for key, tensor in network.state_dict().items()
     }
-    return comfy.sd.VAE(sd=drawn)
+    vae = comfy.sd.VAE(sd=drawn)
+    vae.first_stage_model.requires_grad_(False)
+    return vae
 
 
 def reference_of(pack, base, picture, context=ODD["context"]):
@@ -95,6 +98,20 @@ def with_foreign(pack, base, method):
     picture = base.model.process_latent_out(latent(ODD["ref"]))
     options = {"reference_latents": [picture], **({"reference_latents_method": method} if method else {})}
     return pack.core("comfy_bridge.pictures").add_reference([[ODD["context"], options]], picture.flip(-1))
+
+
+@pytest.mark.parametrize(("negative", "told"), [("without", 1), ("with", 0)])
+def test_a_negative_branch_without_the_reference_is_told(pack, base, adapter, caplog, negative, told):
+    """Guidance then moves away from the source as well; the result is a picture nobody would suspect."""
+    pack.core("comfy_bridge.notices")._said.clear()
+    (model,) = pack.run("X2EditApply", model=base, adapter=adapter)
+    positive = reference_of(pack, base, ODD["ref"])
+    other = (
+        reference_of(pack, base, ODD["ref"], ODD["context"].flip(1)) if negative == "with" else [[ODD["context"], {}]]
+    )
+    for _ in range(2):
+        velocity(model, positive, latent(ODD["noise"]), 0.9, other, cfg=4.0)
+    assert sum("negative conditioning has no reference" in record.getMessage() for record in caplog.records) == told
 
 
 @pytest.mark.parametrize("method", ["index_timestep_zero", "negative_index"])
@@ -205,3 +222,23 @@ def test_one_adapter_file_serves_every_copy(pack, base, adapter):
     aligned = velocity(resting, reference_of(pack, base, ODD["ref"]), latent(ODD["noise"]), 0.9)
     assert relative_error(aligned[:, :, 0], KEPT["case6.out"]) <= 1e-5, "at rest only the experts stop"
     assert "process_img" not in base.model.diffusion_model.__dict__
+
+
+@pytest.mark.parametrize("mode", ["paper", "continue", "halving"])
+def test_the_early_filter_ends_in_ksamplers_own_result(pack, base, adapter, vae, mode):
+    """Drafts of films are shown to the judge as pictures, at cfg 4 with the rescaled norm."""
+    Liking.verdict = pack.core("judge").Verdict
+    model = pack.run("X2EditApply", model=base, adapter=adapter, task=batch_of(pack, [10]))[0]
+    (model,) = pack.run("X2EditGuidanceRescale", model=model)
+    source = torch.rand(1, 80, 112, 3, generator=torch.Generator().manual_seed(1))
+    graph = {"model": model, "source": source, "vae": vae}
+    for name, context in (("positive", ODD["context"]), ("negative", ODD["context"].flip(1))):
+        graph[name], graph["latent"], graph["layout"] = pack.run(
+            "X2EditReference", conditioning=[[context, {}]], vae=vae, image=source, size="keep"
+        )
+    judge = Liking()
+    judge.favourite = favourite_of(pack, graph, 42, cfg=4.0).squeeze(0)
+    latent_out, seed, *_ = run_filter(pack, graph, judge, mode=mode, cfg=4.0)
+    assert judge.seen and all(picture.shape == (80, 112, 3) for _, *pair, _ in judge.seen for picture in pair)
+    assert torch.equal(latent_out["samples"], plain(pack, graph, seed, cfg=4.0))
+    assert latent_out["samples"].shape == (1, 16, 1, 10, 14)

@@ -52,6 +52,7 @@ class AdapterStack:
         self._observer = observer
         self._biases: dict[torch.device, list[list[Tensor | None]]] = {}
         self._rows: dict[tuple[torch.device, tuple[int, ...]], Tensor] = {}
+        self._branches = qwen_image.Branches()
         self._require_equal_offsets()
 
     @property
@@ -135,6 +136,7 @@ class AdapterStack:
 
     def _place_qwen_image(self, network: Any, call: Call, flags: tuple[bool, ...]) -> Placed:
         """All positions as the adapter was trained, references or not."""
+        self._branches.tell(call["transformer_options"], any(flags))
         if any(flags):
             qwen_image.choose_method(network, call, flags)
         centring = qwen_image.Centring(network)

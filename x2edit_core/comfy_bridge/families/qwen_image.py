@@ -35,13 +35,30 @@ def choose_method(network: Any, call: Call, flags: Sequence[bool]) -> None:
             f"The conditioning holds references of X2Edit Reference and others that another node wants placed by "
             f"{foreign!r}; Qwen-Image places all of them in one way. Use one of the two nodes for all references."
         )
-    if not all(flags) and network.default_ref_method != METHOD:
+    if not all(flags) and getattr(network, "default_ref_method", METHOD) != METHOD:
         say_once(
             "references of a base",
             f"X2Edit: this base places references by {network.default_ref_method!r}; beside one of X2Edit Reference those "
             f"of other nodes are placed by {METHOD!r} too, as the adapter was trained.",
         )
     call["ref_latents_method"] = METHOD
+
+
+class Branches:
+    """Whether both branches of guidance had a reference of ours: trained were two that differ in their words alone."""
+
+    def __init__(self) -> None:
+        self._referenced: dict[int, bool] = {}
+
+    def tell(self, options: dict[str, Any], referenced: bool) -> None:
+        """Note a pass; the host says by `cond_or_uncond` whether it is of the positive (0) or the negative branch (1)."""
+        self._referenced.update(dict.fromkeys(options.get("cond_or_uncond", ()), referenced))
+        if self._referenced.get(0) and self._referenced.get(1) is False:
+            say_once(
+                "negative without reference",
+                "X2Edit: the negative conditioning has no reference, the positive has one, so guidance also pushes away from "
+                "the source. Put an X2Edit Reference with the same picture behind the negative output as well.",
+            )
 
 
 class Centring:
