@@ -8,9 +8,12 @@ from comfy_api.latest import io
 
 from ..x2edit_core.alignnet import PROMPT_FORMS, PromptForm, prompt_text, with_triggers
 from ..x2edit_core.comfy_bridge import admitted
+from ..x2edit_core.comfy_bridge.qwen_text import encode_pair, picture_size
 from ..x2edit_core.comfy_bridge.text import alignnet_names, alignnet_path, load_managed_alignnet
+from ..x2edit_core.geometry import SIZE_RULES, EditLayout, SizeRule
 from ..x2edit_core.pixels import to_rgb
-from .types import AlignNet
+from .reference import SIDE
+from .types import AlignNet, Layout
 
 
 class X2EditAlignNetLoader(io.ComfyNode):
@@ -125,4 +128,67 @@ class X2EditTextEncode(io.ComfyNode):
         return io.NodeOutput([[context, clip.add_hooks_to_dict({"pooled_output": pooled})]])
 
 
-NODES = [X2EditAlignNetLoader, X2EditTextEncode]
+class X2EditQwenTextEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="X2EditQwenTextEncode",
+            display_name="X2Edit Qwen Text Encode",
+            category="X2Edit/text",
+            description="Encodes an edit instruction for Qwen-Image as X2Edit was trained. The prompt names the size at which "
+            "the picture is edited, so give this node the same picture and size as X2Edit Reference. Both outputs then need "
+            "the reference: guidance compares two passes that differ in their words alone.",
+            search_aliases=["x2edit", "prompt", "instruction", "qwen image", "qwen2.5-vl", "conditioning"],
+            inputs=[
+                io.Clip.Input("clip", tooltip="Qwen2.5-VL-7B from a CLIPLoader of type qwen_image, fp8 files too."),
+                io.String.Input(
+                    "instruction",
+                    multiline=True,
+                    default="",
+                    tooltip="What to change in the picture, in English or Chinese. Nothing in it is read as syntax.",
+                ),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The picture to edit. Only its size counts: the language model never sees it.",
+                ),
+                io.Combo.Input(
+                    "size",
+                    options=list(SIZE_RULES),
+                    default="1024 buckets",
+                    optional=True,
+                    tooltip="As on X2Edit Reference.",
+                ),
+                io.Int.Input("width", tooltip="As on X2Edit Reference; without a picture, the width itself.", **SIDE),
+                io.Int.Input("height", tooltip="As on X2Edit Reference; without a picture, the height itself.", **SIDE),
+                Layout.Input(
+                    "layout",
+                    optional=True,
+                    tooltip="From an X2Edit Reference that does not come after this node; its size counts before all else.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output("positive", display_name="positive", tooltip="The instruction."),
+                io.Conditioning.Output(
+                    "negative",
+                    display_name="negative",
+                    tooltip="The same prompt without an instruction, for cfg above 1.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        clip: Any,
+        instruction: str,
+        image: Any = None,
+        size: SizeRule = "1024 buckets",
+        width: int = 0,
+        height: int = 0,
+        layout: EditLayout | None = None,
+    ) -> io.NodeOutput:
+        return io.NodeOutput(*encode_pair(clip, instruction, picture_size(layout, image, size, width, height)))
+
+
+NODES = [X2EditAlignNetLoader, X2EditTextEncode, X2EditQwenTextEncode]

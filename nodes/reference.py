@@ -12,7 +12,7 @@ from ..x2edit_core.comfy_bridge.unread import warn_of_graph
 from ..x2edit_core.geometry import SIZE_RULES, EditLayout, SizeRule
 from .types import Layout
 
-_SIDE = {"default": 0, "min": 0, "max": 8192, "step": 16, "optional": True, "advanced": True}
+SIDE: dict[str, Any] = {"default": 0, "min": 0, "max": 8192, "step": 16, "optional": True, "advanced": True}
 
 
 class X2EditReference(io.ComfyNode):
@@ -27,7 +27,7 @@ class X2EditReference(io.ComfyNode):
             search_aliases=["x2edit source", "reference image", "edit image"],
             inputs=[
                 io.Conditioning.Input("conditioning", tooltip="The encoded instruction."),
-                io.Vae.Input("vae", tooltip="FLUX's autoencoder."),
+                io.Vae.Input("vae", tooltip="The autoencoder of the model: FLUX's, or Qwen-Image's."),
                 io.Image.Input(
                     "image", tooltip="The picture to edit, of any size; a batch edits each of its pictures."
                 ),
@@ -38,8 +38,8 @@ class X2EditReference(io.ComfyNode):
                     tooltip="At which size to edit: the trained sizes of about 1 megapixel, the same shapes at a quarter of "
                     "it, or the picture's own size in steps of 16.",
                 ),
-                io.Int.Input("width", tooltip="Edit at this width instead; 0 follows `size`.", **_SIDE),
-                io.Int.Input("height", tooltip="Edit at this height instead; 0 follows `size`.", **_SIDE),
+                io.Int.Input("width", tooltip="Edit at this width instead; 0 follows `size`.", **SIDE),
+                io.Int.Input("height", tooltip="Edit at this height instead; 0 follows `size`.", **SIDE),
             ],
             outputs=[
                 io.Conditioning.Output(
@@ -57,6 +57,7 @@ class X2EditReference(io.ComfyNode):
     ) -> io.NodeOutput:
         warn_of_graph(cls.hidden.prompt, cls.hidden.unique_id, "conditioning")
         latent, layout = pictures.encode_reference(vae, image, size, width, height)
+        pictures.require_named_size(conditioning, layout)
         return io.NodeOutput(pictures.add_reference(conditioning, latent), pictures.empty_latent_like(latent), layout)
 
 

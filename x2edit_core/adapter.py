@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from .errors import ModelMismatchError, X2EditError
-from .moe import RoutedDelta, Routing
-from .sites import FluxShape, Site, sites_for
+from .families import FLUX1, Family, Shape, Site, family_named
+from .moe import LowRank, RoutedDelta, Routing, packed_shapes
 from .tasks import TASK_COUNT, TaskChoice
 
 
@@ -21,11 +21,12 @@ class AdapterSpec:
     """Everything about an adapter that its tensors' shapes alone do not tell; travels in the file's metadata.
 
     `alpha` / `rank` scales every part; `plain_rank` is the rank of sites without experts, 0 for the same. `offsets` are
-    the reference row offsets below and above 1,024 target tokens, zeros for an adapter that has no use for references.
+    the reference row offsets below and above 1,024 target tokens, zeros for an adapter that has no use for them. `family`
+    names the kind of model that `shape` is of.
     """
 
     kind: str
-    shape: FluxShape
+    shape: Shape
     experts: int
     rank: int
     top_k: int
@@ -35,6 +36,7 @@ class AdapterSpec:
     offsets: tuple[int, int] = (64, 128)
     notes: dict[str, str] = field(default_factory=dict)
     plain_rank: int = 0
+    family: str = FLUX1.name
 
     def __post_init__(self) -> None:
         whole = {"experts": (0, 1024), "rank": (1, 1 << 14), "top_k": (1, 1024), "plain_rank": (0, 1 << 14)}
@@ -48,10 +50,21 @@ class AdapterSpec:
             raise X2EditError(f"offsets = {self.offsets!r} found; two whole numbers were expected.")
         if self.order not in ("softmax_first", "topk_first"):
             raise X2EditError(f"gate order {self.order!r} is not known; softmax_first or topk_first was expected.")
+        if not isinstance(self.shape, self.made_for.shape):
+            raise X2EditError(f"{self.shape} found; the width and depth of a {self.made_for.title} were expected.")
+
+    @property
+    def made_for(self) -> Family:
+        return family_named(self.family)
+
+    @property
+    def model(self) -> str:
+        """The model that it was made for, in words."""
+        return f"{self.made_for.title} with {self.shape}"
 
     @property
     def sites(self) -> tuple[Site, ...]:
-        return sites_for(self.kind, self.shape)
+        return self.made_for.sites(self.kind, self.shape)
 
     @property
     def routing(self) -> Routing:
@@ -72,14 +85,8 @@ class AdapterSpec:
 
     def shapes_at(self, site: Site, task_width: int) -> dict[str, tuple[int, ...]]:
         """Shapes of the packed tensors of `site`; `task_width` 0 for gates without task."""
-        slots, packed, gates = len(site.slots), sum(self.ranks_at(site)), self.experts_at(site)
-        shapes = {
-            "down_gate": (slots * (packed + gates), site.in_width),
-            "up": (slots, site.width, packed),
-        }
-        if task_width and gates:
-            shapes["task_gate"] = (slots * gates, task_width)
-        return shapes
+        packed, experts = sum(self.ranks_at(site)), self.experts_at(site)
+        return packed_shapes(len(site.slots), experts, packed, site.in_width, site.width, task_width)
 
     def pack(self, site: Site, down_gate: Tensor, task_gate: Tensor | None, up: Tensor) -> RoutedDelta:
         """The packed tensors of `site` as a module that computes its delta."""
@@ -92,6 +99,11 @@ class AdapterSpec:
             routing=self.routing,
             scale=self.scale,
         )
+
+    def of_parts(self, site: Site, parts: Sequence[Sequence[LowRank]], gates: Sequence[Tensor]) -> RoutedDelta:
+        """Likewise from each slot's experts, then its always-on part, and its gate: see `RoutedDelta.of`."""
+        shared = self.shared or not site.routed
+        return RoutedDelta.of(parts, gates, shared=shared, routing=self.routing, scale=self.scale)
 
 
 class Adapter(nn.Module):
@@ -113,7 +125,7 @@ class Adapter(nn.Module):
         self.spec, self.source = spec, source
         self.sites = spec.sites if sites is None else sites
         if len(deltas) != len(self.sites):
-            raise X2EditError(f"{len(deltas)} packed sites found, {len(self.sites)} expected for {spec.shape}.")
+            raise X2EditError(f"{len(deltas)} packed sites found, {len(self.sites)} expected for {spec.model}.")
         self.deltas = nn.ModuleList(deltas)
         self.task_table = None if task_table is None else nn.Parameter(task_table, requires_grad=False)
 
@@ -154,11 +166,11 @@ class Adapter(nn.Module):
                 mix[row, task_id] = share
         return mix @ table
 
-    def require_fit(self, shape: FluxShape) -> None:
-        """Raise `ModelMismatchError` unless the adapter was made for a FLUX of this shape."""
-        if shape != self.spec.shape:
+    def require_fit(self, family: Family, shape: Shape) -> None:
+        """Raise `ModelMismatchError` unless the adapter was made for a model of this family and shape."""
+        if family is not self.spec.made_for or shape != self.spec.shape:
             raise ModelMismatchError(
-                f"{self.source} was made for a FLUX with {self.spec.shape}; the connected model has {shape}. "
+                f"{self.source} was made for a {self.spec.model}; a {family.title} with {shape} is connected. "
                 "Connect the base model that the adapter was trained on."
             )
 
@@ -171,4 +183,4 @@ class Adapter(nn.Module):
         if spec.experts and not all(site.routed for site in self.sites):
             extras += f", plain parts of rank {spec.plain_rank or spec.rank}"
         tasks = ", task-aware" if self.task_aware else ""
-        return f"{spec.kind}: {routed}{extras}{tasks}; FLUX with {spec.shape}"
+        return f"{spec.kind}: {routed}{extras}{tasks}; {spec.model}"

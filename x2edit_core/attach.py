@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from .adapter import Adapter
 from .errors import ModelMismatchError
+from .families import Site
 from .moe import RoutedDelta, token_bias
 from .selected import Selected
-from .sites import Site
 from .tasks import TaskBatch
 
 Forward = Callable[..., Tensor]
@@ -134,7 +134,7 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
         module = getattr(module, name, None)
     module = getattr(module, "_orig_mod", module)
     if not isinstance(module, nn.Module):
-        raise ModelMismatchError(f"The connected model has no layer {path}; a FLUX.1 model was expected.")
+        raise ModelMismatchError(f"The connected model has no layer {path}; a whole model of the host was expected.")
     return module
 
 

@@ -12,6 +12,7 @@ where that pays, `selected` replaces the two products.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +24,9 @@ from .selected import Selected, pays, sampled
 
 WIDE = (torch.float32, torch.float64)
 """Precisions in which a gate may be computed."""
+
+LowRank = tuple[Tensor, Tensor]
+"""down [R, D] and up [O, R]."""
 
 _ARGMAX_LIMIT = 4
 _MM_HAS_OUT_DTYPE = "out_dtype" in (torch.mm.__doc__ or "")
@@ -73,9 +77,24 @@ def largest(scores: Tensor, count: int, dim: int = -1) -> tuple[Tensor, Tensor]:
     return scores.gather(dim, indices), indices
 
 
+def packed_shapes(
+    projections: int, experts: int, packed: int, in_width: int, out_width: int, task_width: int
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the parameters of a `RoutedDelta` with `packed` = K; `task_width` 0 for gates without task."""
+    gates = projections * experts
+    shapes: dict[str, tuple[int, ...]] = {
+        "down_gate": (projections * packed + gates, in_width),
+        "up": (projections, out_width, packed),
+    }
+    if task_width and gates:
+        shapes["task_gate"] = (gates, task_width)
+    return shapes
+
+
 class RoutedDelta(nn.Module):
     """All experts of the P projections that read one input, packed for the fused products.
 
+    What lies where is known here alone: `of` packs, `parts` and `gate` give back.
     Parameters (any float dtype; cast to the input's dtype and device when used):
       `down_gate` [P·K + P·E, D]: down-projections of experts then shared expert, projection by projection, followed by
       the gates' hidden halves; `task_gate` [P·E, C] or None: the gates' task halves; `up` [P, O, K].
@@ -109,6 +128,52 @@ class RoutedDelta(nn.Module):
         if self.few:  # rows of the table that `Selected` reads, in memory; the shape stays
             up = up.transpose(1, 2).contiguous().transpose(1, 2)
         self.up = nn.Parameter(up, requires_grad=False)
+
+    @classmethod
+    def of(
+        cls,
+        parts: Sequence[Sequence[LowRank]],
+        gates: Sequence[Tensor] = (),
+        *,
+        shared: bool,
+        routing: Routing,
+        scale: float = 1.0,
+    ) -> RoutedDelta:
+        """Packed from each projection's low-rank parts, experts then shared expert, and its gate [E, D + C]."""
+        in_width = parts[0][0][0].shape[1]
+        downs = [down for projection in parts for down, _ in projection]
+        ups = [torch.cat([up for _, up in projection], dim=1) for projection in parts]
+        halves = [gate[:, :in_width] for gate in gates]
+        task = torch.cat([gate[:, in_width:] for gate in gates]) if gates and gates[0].shape[1] > in_width else None
+        experts = len(gates[0]) if gates else 0
+        return cls(
+            torch.cat(downs + halves),
+            task,
+            torch.stack(ups),
+            experts=experts,
+            shared=shared,
+            routing=routing,
+            scale=scale,
+        )
+
+    def parts(self, projection: int) -> list[LowRank]:
+        """Down [R, D] and up [O, R] of each expert of a projection, then of its shared expert, as views."""
+        count = self.experts + self.shared
+        first = projection * count * self.rank
+        downs = self.down_gate[first : first + count * self.rank].view(count, self.rank, -1)
+        return [
+            (down, self.up[projection, :, index * self.rank : (index + 1) * self.rank])
+            for index, down in enumerate(downs)
+        ]
+
+    def gate(self, projection: int) -> Tensor:
+        """A projection's gate [E, D + C] on [hidden ‖ task]; without task a view [E, D]."""
+        first = self.down_gate.shape[0] - self.gates + projection * self.experts
+        hidden = self.down_gate[first : first + self.experts]
+        if self.task_gate is None:
+            return hidden
+        rows = slice(projection * self.experts, (projection + 1) * self.experts)
+        return torch.cat((hidden, self.task_gate[rows]), dim=1)
 
     @property
     def in_width(self) -> int:

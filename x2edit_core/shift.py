@@ -1,29 +1,48 @@
-"""FLUX's resolution-dependent shift: larger pictures spend more of their steps at high noise.
+"""Resolution-dependent schedules: larger pictures spend more of their steps at high noise.
 
-As in the pipelines of FLUX.1 dev and Fill: mu rises linearly with the number of target tokens, and the odds
-sigma / (1 - sigma) are e^mu times t / (1 - t).
+As in the pipelines of FLUX.1 dev and Fill and of Qwen-Image: mu rises linearly with the number of target tokens, and the
+odds sigma / (1 - sigma) are e^mu times t / (1 - t).
 """
 
 from __future__ import annotations
 
 import math
-
-_BASE_TOK, _BASE_SHIFT = 256, 0.5
-_MAX_TOK, _MAX_SHIFT = 4096, 1.15
+from dataclasses import dataclass
 
 
-def shift_for(tokens: int) -> float:
-    """mu for a picture of this many tokens; for a diptych those of both panels."""
-    return _BASE_SHIFT + (tokens - _BASE_TOK) * (_MAX_SHIFT - _BASE_SHIFT) / (_MAX_TOK - _BASE_TOK)
+@dataclass(frozen=True)
+class Schedule:
+    """mu is `base_shift` at `base_tok` tokens and `max_shift` at `max_tok`, and goes on beyond.
+
+    With a `terminal` sigma the steps are stretched to end in it before the last one to 0, which makes the sigmas depend on
+    how many steps there are.
+    """
+
+    base_tok: int
+    base_shift: float
+    max_tok: int
+    max_shift: float
+    terminal: float = 0.0
+
+    def mu(self, tokens: int) -> float:
+        """For a picture of this many tokens; for a diptych those of both panels."""
+        slope = (self.max_shift - self.base_shift) / (self.max_tok - self.base_tok)
+        return self.base_shift + (tokens - self.base_tok) * slope
+
+    def sigmas(self, steps: int, tokens: int) -> list[float]:
+        """The pipelines' own: from 1 down in `steps` steps to 0; upstream t runs from 1 to 1 / steps."""
+        mu = self.mu(tokens)
+        found = [shifted(1.0 - index / steps, mu) for index in range(steps)]
+        if self.terminal and steps > 1:
+            stretch = (1.0 - found[-1]) / (1.0 - self.terminal)
+            found = [1.0 - (1.0 - sigma) / stretch for sigma in found]
+        return [*found, 0.0]
+
+
+FLUX_SCHEDULE = Schedule(256, 0.5, 4096, 1.15)
 
 
 def shifted(t: float, mu: float) -> float:
     """sigma in 0–1 for unshifted time t in 0–1."""
     odds = math.exp(mu) * t
     return odds / (odds + (1.0 - t))
-
-
-def reference_sigmas(steps: int, tokens: int) -> list[float]:
-    """The pipelines' own schedule: `steps` sigmas from 1 down, then 0."""
-    mu = shift_for(tokens)
-    return [shifted(1.0 - index / steps, mu) for index in range(steps)] + [0.0]

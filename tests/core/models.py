@@ -7,8 +7,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from x2edit_core.adapter import Adapter, AdapterSpec
+from x2edit_core.families.flux1 import FluxShape, x2edit_sites
 from x2edit_core.moe import RoutedDelta, Routing
-from x2edit_core.sites import FluxShape, x2edit_sites
 
 SHAPE = FluxShape(hidden=16, double=1, single=2)
 
@@ -56,28 +56,24 @@ def random_delta(
 def naive_delta(delta: RoutedDelta, x: Tensor, task: Tensor | None, strength: float = 1.0) -> list[Tensor]:
     """Each projection's delta [N, O] by a loop over tokens and experts on [hidden ‖ task], as the paper writes it."""
     results = []
-    parts = delta.experts + delta.shared
-    packed = parts * delta.rank
     for projection in range(delta.projections):
-        down = delta.down_gate[projection * packed : (projection + 1) * packed].view(parts, delta.rank, -1)
-        up = delta.up[projection].view(delta.out_width, parts, delta.rank)
-        first = delta.projections * packed + projection * delta.experts
-        gate = delta.down_gate[first : first + delta.experts]
-        inputs = x
-        if delta.task_gate is not None:
-            rows = slice(projection * delta.experts, (projection + 1) * delta.experts)
-            gate = torch.cat((gate, delta.task_gate[rows]), dim=1)
-            inputs = torch.cat((x, task), dim=1)
+        parts, gate = delta.parts(projection), delta.gate(projection)
+        inputs = x if delta.task_gate is None else torch.cat((x, task), dim=1)
         out = []
         for token, features in zip(x, inputs, strict=True):
             total = torch.zeros(delta.out_width, dtype=x.dtype)
             for expert, weight in _choices(gate @ features, delta.routing):
-                total = total + weight * (up[:, expert] @ (down[expert] @ token))
+                total = total + weight * low_rank(parts[expert], token)
             if delta.shared:
-                total = total + up[:, -1] @ (down[-1] @ token)
+                total = total + low_rank(parts[-1], token)
             out.append(total * strength * delta.scale)
         results.append(torch.stack(out))
     return results
+
+
+def low_rank(part: tuple[Tensor, Tensor], token: Tensor) -> Tensor:
+    down, up = part
+    return up @ (down @ token)
 
 
 def _choices(logits: Tensor, routing: Routing):

@@ -9,7 +9,8 @@ from torch import nn
 from x2edit_core.adapter import Adapter
 from x2edit_core.attach import Attachment, attached, bind, find_module, site_swaps, swapped
 from x2edit_core.errors import ModelMismatchError, X2EditError
-from x2edit_core.sites import FluxShape
+from x2edit_core.families import FLUX1
+from x2edit_core.families.flux1 import FluxShape
 from x2edit_core.tasks import Task, TaskBatch, TaskChoice
 
 from .models import SHAPE, naive_delta, random_adapter
@@ -227,7 +228,7 @@ def test_a_model_without_the_layer_is_named(adapter):
     with pytest.raises(ModelMismatchError, match=r"double_blocks\.0"):
         find_module(nn.Linear(2, 2), "double_blocks.0.img_attn.qkv")
     with pytest.raises(ModelMismatchError, match="hidden 16"):
-        adapter.require_fit(FluxShape(3072, 19, 38))
+        adapter.require_fit(FLUX1, FluxShape(3072, 19, 38))
 
 
 def test_an_adapter_without_table_has_no_tasks(adapter):

@@ -11,10 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from x2edit_core.adapter import AdapterSpec
 from x2edit_core.checkpoint import holds_adapter, load_adapter, save_adapter
 from x2edit_core.errors import CheckpointError
+from x2edit_core.families import QWEN_IMAGE
+from x2edit_core.families.flux1 import FluxShape
+from x2edit_core.families.qwen_image import QwenShape, stored_slots
 from x2edit_core.formats import own, released_x2edit
-from x2edit_core.sites import FluxShape
 
 from .models import SHAPE, random_adapter, released_tensors, write_released
 
@@ -102,6 +105,31 @@ def test_not_a_number_is_found_and_named(tmp_path, bad):
     assert "double_blocks.0.img_attn.qkv.up" in problems_of(tmp_path / "own.safetensors")
 
 
+@pytest.mark.parametrize("table", [torch.tensor(1.0), torch.zeros(16)])
+def test_a_table_of_our_own_without_columns_is_described(tmp_path, table):
+    adapter = random_adapter()
+    save_file({**own.tensors(adapter), "task_table": table}, tmp_path / "own.safetensors", own.metadata(adapter.spec))
+    assert f"task_table is {list(table.shape)}; two dimensions" in problems_of(tmp_path / "own.safetensors")
+
+
+@pytest.mark.parametrize("gate", [torch.tensor(1.0), torch.zeros(5)])
+def test_a_gate_without_columns_is_described(tmp_path, gate):
+    tensors = {key: gate.clone() if key.endswith("gate.weight") else t for key, t in released_tensors().items()}
+    save_file(tensors, tmp_path / "lora.safetensors")
+    assert f"is {list(gate.shape)}; two dimensions" in problems_of(tmp_path)
+
+
+def test_a_file_that_names_no_family_is_of_flux(tmp_path):
+    """As every file was before there were others."""
+    adapter = random_adapter()
+    metadata = own.metadata(adapter.spec)
+    assert metadata.pop("x2edit_family") == "flux1" and "family" not in json.loads(metadata["x2edit"])
+    save_file(own.tensors(adapter), tmp_path / "old.safetensors", metadata)
+    assert load_adapter(tmp_path / "old.safetensors").spec == adapter.spec
+    save_file(own.tensors(adapter), tmp_path / "new.safetensors", {**metadata, "x2edit_family": "sdxl"})
+    assert "'sdxl' is not known" in problems_of(tmp_path / "new.safetensors")
+
+
 def test_a_truncated_download_is_said_to_be_one(tmp_path):
     path = write_released(tmp_path) / "lora.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
@@ -109,9 +137,52 @@ def test_a_truncated_download_is_said_to_be_one(tmp_path):
     assert "not a complete safetensors file" in text and "Download it again" in text
 
 
-def test_qwen_image_adapters_are_refused_by_name(tmp_path):
+def qwen_tensors(stored=True, zero=True):
+    """The released layout for Qwen-Image: double blocks alone; `stored` with the experts that are never applied."""
     tensors = {key: tensor for key, tensor in released_tensors().items() if not key.startswith("single")}
-    assert "Qwen-Image" in problems_of(write_released(tmp_path, tensors))
+    proj = [key for key in tensors if "proj_moe_lora" in key]
+    for key in proj:
+        if not stored:
+            del tensors[key]
+        elif zero:
+            tensors[key] = torch.zeros_like(tensors[key])
+    return tensors
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_file_without_single_blocks_is_of_qwen_image(tmp_path, stored):
+    tensors = qwen_tensors(stored)
+    adapter = load_adapter(write_released(tmp_path, tensors))
+    assert adapter.spec.made_for is QWEN_IMAGE and adapter.spec.shape == QwenShape(16, 1)
+    assert [site.module for site in adapter.sites] == [f"transformer_blocks.0.attn.to_{name}" for name in "qkv"]
+    assert adapter.spec.notes == {} and adapter.spec.offsets == (0, 0)
+    exported = dict(released_x2edit.unpack(adapter))
+    assert exported.keys() == qwen_tensors().keys()
+    assert all(torch.equal(exported[key], tensors.get(key, torch.zeros_like(exported[key]))) for key in exported)
+    save_adapter(adapter, tmp_path / "own.safetensors")
+    assert load_adapter(tmp_path / "own.safetensors").spec == adapter.spec
+
+
+def test_experts_that_nobody_applies_are_told_if_they_would_do_something(tmp_path):
+    adapter = load_adapter(write_released(tmp_path, qwen_tensors(zero=False)))
+    assert adapter.spec.notes == {released_x2edit.UNAPPLIED: "proj"}
+
+
+def test_half_of_what_is_stored_is_missing_and_said_to_be(tmp_path):
+    tensors = qwen_tensors()
+    del tensors["transformer_blocks.0.attn.processor.proj_moe_lora.gate.weight"]
+    assert "1 missing: transformer_blocks.0.attn.processor.proj_moe_lora.gate" in problems_of(
+        write_released(tmp_path, tensors)
+    )
+
+
+def test_a_released_qwen_image_file_has_6480_tensors():
+    """60 blocks x 4 projections x 27, 1,244.5 million values with what is stored only, 933.4 without."""
+    spec = AdapterSpec("x2edit", QwenShape(3072, 60), 12, 64, 2, 64.0, True, offsets=(0, 0), family="qwen_image")
+    acting = sum(len(site.slots) for site in spec.sites)
+    assert acting == 180 and len(stored_slots(spec.shape)) == 60
+    each = 13 * 2 * 64 * 3072 + 12 * 2 * 3072
+    assert acting * each == pytest.approx(933.4e6, rel=1e-4) and 240 * each == pytest.approx(1244.5e6, rel=1e-4)
 
 
 def test_a_foreign_lora_is_pointed_to_the_lora_loader(tmp_path):
@@ -232,7 +303,6 @@ def test_any_bytes_are_refused(tmp_path, content):
 
 def test_shape_of_the_released_file():
     """The published checkpoint: 5,130 tensors, 985,251,840 parameters (counted from shapes, nothing is allocated)."""
-    from x2edit_core.adapter import AdapterSpec
 
     spec = AdapterSpec("x2edit", FluxShape(3072, 19, 38), 12, 64, 2, 64.0, True)
     shapes = [

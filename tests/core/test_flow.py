@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from x2edit_core import flow
-from x2edit_core.shift import reference_sigmas
+from x2edit_core.shift import FLUX_SCHEDULE
 from x2edit_core.train.batches import generator
 
 
@@ -42,7 +42,7 @@ def test_the_velocity_is_the_derivative_of_the_line(line):
 
 def test_steps_along_a_schedule_arrive_at_the_picture(line):
     clean, noise, _ = line
-    here, sigmas = noise, reference_sigmas(7, 1024)
+    here, sigmas = noise, FLUX_SCHEDULE.sigmas(7, 1024)
     for sigma, following in itertools.pairwise(sigmas):
         here = flow.step(here, flow.velocity(clean, noise), sigma, following)
     torch.testing.assert_close(here, clean)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from bench.measure import count_operators
@@ -47,8 +49,8 @@ def test_without_experts_it_is_a_plain_lora():
     x, out = torch.randn(9, 16), torch.zeros(9, 24)
     assert fast(delta, x, None, out) is None
     for projection, start in enumerate(STARTS):
-        down = delta.down_gate[projection * 3 : projection * 3 + 3]
-        torch.testing.assert_close(out[:, start : start + 8], x @ down.T @ delta.up[projection].T)
+        ((down, up),) = delta.parts(projection)
+        torch.testing.assert_close(out[:, start : start + 8], x @ down.T @ up.T)
 
 
 def test_selected_probabilities_are_not_renormalised():
@@ -95,13 +97,8 @@ def test_columns_may_lie_anywhere(starts):
 def test_gates_are_float32_in_low_precision():
     """With inputs on the bf16 grid the selection equals float32's: no logit is rounded before experts are chosen."""
     delta = random_delta(experts=12, width=64)
-    low = RoutedDelta(
-        delta.down_gate.bfloat16(), delta.task_gate.bfloat16(), delta.up.bfloat16(),
-        experts=12, shared=True, routing=Routing(2),
-    )  # fmt: skip
-    high = RoutedDelta(
-        low.down_gate.float(), low.task_gate.float(), low.up.float(), experts=12, shared=True, routing=Routing(2)
-    )
+    low = copy.deepcopy(delta).bfloat16()
+    high = copy.deepcopy(low).float()
     x, task = torch.randn(4000, 64).bfloat16(), torch.randn(1, 16).bfloat16()
     gate = low.hidden(x, low.task_bias(task))[1]
     assert gate.dtype == torch.float32
@@ -151,6 +148,29 @@ def test_token_bias_gives_each_row_its_own_task():
     assert torch.equal(spread, bias[[2, 2, 2, 2, 0, 0, 0, 0]])
     assert token_bias(bias[:1], torch.tensor([0, 0]), 4) is not None
     assert token_bias(None, torch.tensor([0]), 4) is None
+
+
+@pytest.mark.parametrize("task_width", [6, 0])
+@pytest.mark.parametrize("shared", [True, False])
+def test_parts_and_gates_are_computed_with_and_come_back(task_width, shared):
+    """Against the sum written out on the tensors that went in, not on what comes out of the packing."""
+    width, out, rank, experts = 7, 5, 3, 4
+    parts = [[(torch.randn(rank, width), torch.randn(out, rank)) for _ in range(experts + shared)] for _ in range(2)]
+    gates = [torch.randn(experts, width + task_width) for _ in range(2)]
+    delta = RoutedDelta.of(parts, gates, shared=shared, routing=Routing(2), scale=0.5)
+    x, task = torch.randn(9, width), torch.randn(1, task_width)
+    total = torch.zeros(9, 2 * out)
+    hidden, _ = delta.hidden(x, delta.task_bias(task) if task_width else None)
+    delta.add_to(total, hidden, (0, out), 1.0)
+    for p in range(2):
+        share = (torch.cat((x, task.expand(9, -1)), 1) @ gates[p].T).softmax(-1)
+        share = share * (share >= share.topk(2).values[:, -1:])
+        weights = torch.cat((share, torch.ones(9, int(shared))), 1)
+        terms = [w[:, None] * (x @ down.T @ up.T) for w, (down, up) in zip(weights.unbind(1), parts[p], strict=True)]
+        torch.testing.assert_close(total[:, p * out : (p + 1) * out], 0.5 * sum(terms), rtol=1e-4, atol=1e-5)
+        assert torch.equal(delta.gate(p), gates[p])
+        for back, went in zip(delta.parts(p), parts[p], strict=True):
+            assert torch.equal(back[0], went[0]) and torch.equal(back[1], went[1])
 
 
 def test_no_delta_is_lost_into_a_wrongly_packed_tensor():

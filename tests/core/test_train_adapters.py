@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from x2edit_core.sites import FluxShape
+from x2edit_core.families.flux1 import FluxShape
 from x2edit_core.train.adapters import new_adapter, spec_for
 from x2edit_core.train.config import AdapterConfig
 

@@ -45,6 +45,14 @@ def pack() -> inprocess.Pack:
     return inprocess.Pack(_BASE)
 
 
+@pytest.fixture(scope="module", params=["flux1", "qwen_image"])
+def golden(request, pack):
+    """The golden models of each family in turn; see `families`."""
+    from .families import GOLDEN_FAMILIES
+
+    return GOLDEN_FAMILIES[request.param](pack)
+
+
 @pytest.fixture(scope="session")
 def server():
     """A running host with only this pack: `server.run(api_graph)` executes a graph over HTTP."""

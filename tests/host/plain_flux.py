@@ -56,21 +56,23 @@ class _Plain:
         return y + self._delta(site, delta, x if site.side == "input" else y, y.shape[-1])
 
     def _delta(self, site, delta, x, width):
-        parts, packed = delta.experts + delta.shared, (delta.experts + delta.shared) * delta.rank
         columns = [torch.zeros(*x.shape[:2], width, dtype=x.dtype)]
         for p, slot in enumerate(site.slots):
-            low = (x @ delta.down_gate[p * packed : (p + 1) * packed].T).unflatten(-1, (parts, delta.rank))
-            weight = torch.ones(*x.shape[:2], parts, dtype=x.dtype)
+            parts = delta.parts(p)
+            weight = torch.ones(*x.shape[:2], len(parts), dtype=x.dtype)
             if delta.experts:
-                first = delta.projections * packed + p * delta.experts
-                logits = x @ delta.down_gate[first : first + delta.experts].T
+                gate = delta.gate(p)
+                logits = x @ gate[:, : x.shape[-1]].T
                 if delta.task_gate is not None:
-                    rows = slice(p * delta.experts, (p + 1) * delta.experts)
-                    logits = logits + (self.task @ delta.task_gate[rows].T)[:, None]
+                    logits = logits + (self.task @ gate[:, x.shape[-1] :].T)[:, None]
                 share = logits.softmax(-1)
                 kept = torch.zeros_like(share).scatter(-1, share.topk(delta.routing.top_k, -1).indices, 1.0)
                 weight = torch.cat((share * kept, weight[..., delta.experts :]), -1)
-            added = (low * weight[..., None]).flatten(-2) @ delta.up[p].T * delta.scale
+            low = (
+                share[..., None] * (x @ down.T) @ up.T
+                for share, (down, up) in zip(weight.unbind(-1), parts, strict=True)
+            )
+            added = sum(low) * delta.scale
             columns.append(F.pad(added, (slot.start, width - slot.start - slot.width)))
         return sum(columns)
 

@@ -7,41 +7,39 @@ import comfy.samplers
 import pytest
 import torch
 
-from .graphs import assert_untouched, conditioning, golden_adapter, golden_cases, golden_models, state, velocity
-
-CASE = golden_cases("x2edit")[0]["tensors"]
+from .graphs import assert_untouched, golden_adapter, golden_models, state, velocity
 
 
 @pytest.fixture(scope="module")
-def base(pack):
-    return golden_models(pack)[0]
+def base(golden):
+    return golden.base()
 
 
 @pytest.fixture(scope="module")
-def adapter(pack):
-    return golden_adapter(pack)
+def adapter(golden):
+    return golden.adapter()
 
 
 @pytest.fixture
-def positive(pack, base):
-    plain = conditioning(CASE["context"], CASE["pooled"])
-    return pack.core("comfy_bridge.pictures").add_reference(plain, base.model.process_latent_out(CASE["ref"]))
+def positive(golden, base):
+    return golden.positive(base)
 
 
-def apply(pack, base, adapter, task="style", **inputs):
-    (choice,) = pack.run("X2EditTask", task=task)
-    return pack.run("X2EditApply", model=base, adapter=adapter, task=choice, **inputs)[0]
+@pytest.fixture(scope="module")
+def apply(golden):
+    return lambda pack, *models, **inputs: golden.apply(*models, **inputs)
 
 
-def run(model, positive, sigma=0.7):
-    return velocity(model, positive, CASE["noise"], sigma)
+@pytest.fixture(scope="module")
+def run(golden):
+    return golden.run
 
 
-def test_strength_zero_is_the_model_itself_bit_for_bit(pack, base, adapter, positive):
+def test_strength_zero_is_the_model_itself_bit_for_bit(pack, base, adapter, positive, apply, run):
     assert torch.equal(run(apply(pack, base, adapter, strength=0.0), positive), run(base, positive))
 
 
-def test_a_run_leaves_the_base_as_it_was(pack, base, adapter, positive):
+def test_a_run_leaves_the_base_as_it_was(pack, base, adapter, positive, apply, run):
     alone, before = run(base, positive), state(base.model)
     patched = run(apply(pack, base, adapter), positive)
     assert_untouched(base.model, before)
@@ -53,23 +51,25 @@ class Stop(Exception):
     pass
 
 
-def test_an_exception_in_the_middle_of_a_step_leaves_the_base_as_it_was(pack, base, adapter, positive):
+def test_an_exception_in_the_middle_of_a_step_leaves_the_base_as_it_was(
+    pack, base, adapter, positive, apply, run, golden
+):
     before = state(base.model)
     model = apply(pack, base, adapter).clone()
     inside = []
 
     def fail(args, extra):
-        inside.append(base.model.diffusion_model.single_blocks[0].linear1.__dict__.get("forward"))
+        inside.append(base.model.diffusion_model.get_submodule(golden.routed[-1]).__dict__.get("forward"))
         raise Stop
 
-    model.set_model_patch_replace(fail, "dit", "single_block", 1)
+    model.set_model_patch_replace(fail, "dit", *golden.last_block)
     with pytest.raises(Stop):
         run(model, positive)
     assert inside[0] is not None, "the experts were attached when the step failed"
     assert_untouched(base.model, before)
 
 
-def test_an_interrupt_leaves_the_base_as_it_was(pack, base, adapter, positive):
+def test_an_interrupt_leaves_the_base_as_it_was(pack, base, adapter, positive, apply, golden):
     before = state(base.model)
     guider = comfy.samplers.CFGGuider(apply(pack, base, adapter))
     guider.set_conds(positive, positive)
@@ -83,19 +83,19 @@ def test_an_interrupt_leaves_the_base_as_it_was(pack, base, adapter, positive):
 
     sampler, sigmas = comfy.samplers.sampler_object("euler"), torch.linspace(1, 0, 6)
     with pytest.raises(comfy.model_management.InterruptProcessingException), torch.inference_mode():
-        guider.sample(CASE["noise"], torch.zeros_like(CASE["noise"]), sampler, sigmas, callback=interrupt)
+        guider.sample(golden.noise, torch.zeros_like(golden.noise), sampler, sigmas, callback=interrupt)
     assert steps == [0]
     assert_untouched(base.model, before)
 
 
-def test_the_connected_model_is_never_changed(pack, base, adapter):
+def test_the_connected_model_is_never_changed(pack, base, adapter, apply):
     options, wrappers = str(base.model_options), str(base.wrappers)
     apply(pack, base, adapter)
     assert (str(base.model_options), str(base.wrappers)) == (options, wrappers)
     assert not base.attachments and not base.additional_models
 
 
-def test_a_missing_task_is_other_and_is_said(pack, base, adapter, positive, caplog):
+def test_a_missing_task_is_other_and_is_said(pack, base, adapter, positive, caplog, apply, run):
     pack.core("comfy_bridge.notices")._said.clear()
     (model,) = pack.run("X2EditApply", model=base, adapter=adapter)
     pack.run("X2EditApply", model=base, adapter=adapter)
@@ -103,13 +103,13 @@ def test_a_missing_task_is_other_and_is_said(pack, base, adapter, positive, capl
     assert sum("no task is connected" in record.getMessage() for record in caplog.records) == 1
 
 
-def test_the_task_changes_the_edit(pack, base, adapter, positive):
+def test_the_task_changes_the_edit(pack, base, adapter, positive, apply, run):
     assert not torch.equal(
         run(apply(pack, base, adapter, task="style"), positive), run(apply(pack, base, adapter, task="text"), positive)
     )
 
 
-def test_percents_follow_a_shift_set_later(pack, base, adapter, positive):
+def test_percents_follow_a_shift_set_later(pack, base, adapter, positive, apply, run):
     """With a larger shift the middle of sampling lies at a larger sigma, although the shift comes after the adapter."""
     first_half = apply(pack, base, adapter, end_percent=0.5)
     (shifted,) = pack.run("ModelSamplingFlux", model=first_half, max_shift=3.0, base_shift=3.0, width=1024, height=1024)
@@ -122,15 +122,16 @@ def test_percents_follow_a_shift_set_later(pack, base, adapter, positive):
     assert not torch.equal(run(shifted, positive, between), run(full, positive, between))
 
 
-def test_outside_its_range_the_references_stay_in_place(pack, base, adapter, positive):
+def test_outside_its_range_the_references_stay_in_place(pack, base, adapter, positive, apply, run, golden):
     """At rest the experts add nothing, yet the reference tokens keep their places and their t = 0 modulation."""
     resting = run(apply(pack, base, adapter, end_percent=0.1), positive, 0.3)
     experts = apply(pack, base, adapter, strength=1e-30)
     torch.testing.assert_close(resting, run(experts, positive, 0.3), rtol=1e-5, atol=1e-6)
-    assert not torch.allclose(resting, run(base, positive, 0.3), rtol=1e-3, atol=1e-3)
+    if golden.name == "flux1":  # Qwen-Image's one reference on an even grid stands where the host puts it
+        assert not torch.allclose(resting, run(base, positive, 0.3), rtol=1e-3, atol=1e-3)
 
 
-def test_a_reversed_range_is_refused(pack, base, adapter):
+def test_a_reversed_range_is_refused(pack, base, adapter, apply):
     with pytest.raises(ValueError, match="lies after end_percent"):
         apply(pack, base, adapter, start_percent=0.6, end_percent=0.5)
 
@@ -153,15 +154,15 @@ def one_half_at_a_time(apply_model, args):
     return torch.cat(parts)
 
 
-def test_both_halves_of_guidance_use_their_rows_task(pack, base, adapter):
+def test_both_halves_of_guidance_use_their_rows_task(pack, golden, base, adapter):
     """Two pictures with two tasks and cfg 2 equal each picture with its own task alone."""
-    case = golden_cases("x2edit")[2]["tensors"]
+    case, text = golden.pair()
     add = pack.core("comfy_bridge.pictures").add_reference
     out = base.model.process_latent_out
     other = torch.roll(case["context"], 1, 0)
 
     def conds(context, rows):
-        return add(conditioning(context[rows], case["pooled"][rows]), out(case["ref"][rows]))
+        return add(text(context, rows), out(case["ref"][rows]))
 
     tasks = [pack.run("X2EditTask", task=name)[0] for name in ("remove subject", "subject")]
     (batch,) = pack.run("X2EditTaskBatch", **{"tasks.task0": tasks[0], "tasks.task1": tasks[1]})
@@ -180,7 +181,7 @@ def test_both_halves_of_guidance_use_their_rows_task(pack, base, adapter):
         torch.testing.assert_close(together[one], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_at_its_edges_a_range_is_the_hosts(pack, base, adapter, positive):
+def test_at_its_edges_a_range_is_the_hosts(pack, base, adapter, positive, apply, run):
     """A step that lies exactly on a border belongs to the range that begins there, not to the one that ends."""
     border = float(base.get_model_object("model_sampling").percent_to_sigma(0.5))
     whole = run(apply(pack, base, adapter), positive, border)
@@ -191,15 +192,15 @@ def test_at_its_edges_a_range_is_the_hosts(pack, base, adapter, positive):
     assert torch.equal(resting, run(apply(pack, base, adapter, end_percent=0.1), positive, border))
 
 
-def test_three_pictures_with_two_tasks_use_them_alike_in_both_halves_of_guidance(pack, base, adapter):
+def test_three_pictures_with_two_tasks_use_them_alike_in_both_halves_of_guidance(pack, golden, base, adapter):
     """Six rows in one pass, in which a row's number alone would give the second half the tasks the other way round."""
-    case = golden_cases("x2edit")[2]["tensors"]
+    case, text = golden.pair()
     rows = [0, 1, 0]
     add = pack.core("comfy_bridge.pictures").add_reference
     reference = base.model.process_latent_out(case["ref"])
 
     def conds(context, rows):
-        return add(conditioning(context[rows], case["pooled"][rows]), reference[rows])
+        return add(text(context, rows), reference[rows])
 
     tasks = [pack.run("X2EditTask", task=name)[0] for name in ("remove subject", "subject")]
     (batch,) = pack.run("X2EditTaskBatch", **{"tasks.task0": tasks[0], "tasks.task1": tasks[1]})
@@ -212,10 +213,10 @@ def test_three_pictures_with_two_tasks_use_them_alike_in_both_halves_of_guidance
         torch.testing.assert_close(together[place : place + 1], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_a_flux_of_another_size_is_refused_with_both_sizes(pack, base, adapter):
+def test_a_flux_of_another_size_is_refused_with_both_sizes(pack):
     (fill, *_) = golden_models(pack, "fill")
-    other = adapter.adapter
-    shape = pack.core("sites").FluxShape
+    other = golden_adapter(pack).adapter
+    shape = pack.core("families.flux1").FluxShape
     mismatched = type(other)(
         pack.core("adapter").AdapterSpec("x2edit", shape(256, 1, 1), 12, 4, 2, 4.0, True),
         [other.delta(index) for index in range(3)], other.task_table, "three sites",
@@ -249,8 +250,10 @@ def stable_diffusion(host_config):
     return comfy.supported_models.SD15(config)
 
 
-@pytest.mark.parametrize(("make", "word"), [(flux2, "FLUX.2"), (stable_diffusion, "FLUX.1 models; a BaseModel")])
-def test_other_model_families_are_told_apart(pack, adapter, make, word):
+@pytest.mark.parametrize(
+    ("make", "word"), [(flux2, "FLUX.2"), (stable_diffusion, "FLUX.1 or Qwen-Image models; a BaseModel")]
+)
+def test_other_model_families_are_told_apart(pack, adapter, make, word, run):
     import comfy.model_patcher
 
     config = make(None)

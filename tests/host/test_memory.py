@@ -10,55 +10,52 @@ import comfy.model_patcher
 import pytest
 import torch
 
-from .graphs import GOLDEN_MOE, conditioning, golden_adapter, golden_cases, golden_models, velocity
-
-CASE = golden_cases("x2edit")[0]["tensors"]
+from .graphs import GOLDEN_MOE, golden_adapter
 
 
 @pytest.fixture
-def graph(pack):
+def graph(golden):
     """Model with adapter, its conditioning, and the adapter itself; all owned by the test."""
-    (base, *_) = golden_models(pack)
-    adapter = golden_adapter(pack)
-    (task,) = pack.run("X2EditTask", task="style")
-    (model,) = pack.run("X2EditApply", model=base, adapter=adapter, task=task)
-    positive = conditioning(CASE["context"], CASE["pooled"])
-    positive = pack.core("comfy_bridge.pictures").add_reference(positive, base.model.process_latent_out(CASE["ref"]))
-    return model, positive, adapter
+    base, adapter = golden.base(), golden.adapter()
+    return golden.apply(base, adapter), golden.positive(base), adapter
+
+
+@pytest.fixture
+def run(golden):
+    return golden.run
 
 
 def loaded(adapter):
     return [entry for entry in memory.current_loaded_models if entry.model and entry.model.model is adapter.adapter]
 
 
-def test_the_host_counts_the_adapters_bytes(graph):
+def test_the_host_counts_the_adapters_bytes(graph, run):
     model, positive, adapter = graph
     memory.unload_all_models()
-    velocity(model, positive, CASE["noise"], 0.7)
+    run(model, positive)
     (entry,) = loaded(adapter)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in adapter.adapter.parameters())
     assert entry.model_memory() == weights
     assert entry.model_loaded_memory() == weights
 
 
-def test_free_takes_them_away(graph):
+def test_free_takes_them_away(graph, run):
     model, positive, adapter = graph
-    velocity(model, positive, CASE["noise"], 0.7)
+    run(model, positive)
     assert loaded(adapter)
     memory.unload_all_models()
     assert not loaded(adapter)
 
 
-def test_dropping_the_graph_frees_the_adapter(pack, graph):
+def test_dropping_the_graph_frees_the_adapter(pack, golden, graph, run):
     model, positive, adapter = graph
-    velocity(model, positive, CASE["noise"], 0.7)
+    run(model, positive)
     memory.unload_all_models()
     alive = weakref.ref(adapter.adapter)
-    (base, *_) = golden_models(pack)
-    adapter = golden_adapter(pack)
+    base, adapter = golden.base(), golden.adapter()
     (model,) = pack.run("X2EditApply", model=base, adapter=adapter)
     again = weakref.ref(adapter.adapter)
-    velocity(model, positive, CASE["noise"], 0.7)
+    run(model, positive)
     memory.unload_all_models()
     del model, base, adapter
     gc.collect()
@@ -71,35 +68,35 @@ def tensors_alive() -> int:
     return sum(isinstance(item, torch.Tensor) for item in gc.get_objects())
 
 
-def test_ten_runs_leave_no_tensor_behind(graph):
+def test_ten_runs_leave_no_tensor_behind(graph, run):
     model, positive, _ = graph
     for _ in range(2):
-        velocity(model, positive, CASE["noise"], 0.7)
+        run(model, positive)
     before = tensors_alive()
     for _ in range(10):
-        velocity(model, positive, CASE["noise"], 0.7)
+        run(model, positive)
     assert tensors_alive() <= before
 
 
-def test_a_model_loaded_in_part_gives_the_same_picture(graph, monkeypatch):
+def test_a_model_loaded_in_part_gives_the_same_picture(golden, graph, monkeypatch, run):
     """The host keeps some layers offloaded and casts them at use; the experts attach to those just the same."""
     model, positive, adapter = graph
-    expected = velocity(model, positive, CASE["noise"], 0.7)
+    expected = run(model, positive)
     memory.unload_all_models()
-    use_more, flux = memory.LoadedModel.model_use_more_vram, model.model.diffusion_model
+    use_more, network = memory.LoadedModel.model_use_more_vram, model.model.diffusion_model
 
-    def with_half_the_room(entry, extra_memory, **options):
-        room = entry.model.model_size() / 2 if entry.model.model is model.model else extra_memory
+    def with_little_room(entry, extra_memory, **options):
+        room = entry.model.model_size() * golden.room if entry.model.model is model.model else extra_memory
         return use_more(entry, room, **options)
 
-    monkeypatch.setattr(memory.LoadedModel, "model_use_more_vram", with_half_the_room)
-    sites = [flux.get_submodule(site.module) for site in adapter.adapter.sites]
+    monkeypatch.setattr(memory.LoadedModel, "model_use_more_vram", with_little_room)
+    sites = [network.get_submodule(site.module) for site in adapter.adapter.sites]
     offloaded = []
-    flux.register_forward_pre_hook(
+    network.register_forward_pre_hook(
         lambda *_: offloaded.append(sum(hasattr(site, "prev_comfy_cast_weights") for site in sites))
     )
     options = model.model_options["transformer_options"]
-    assert torch.equal(velocity(model, positive, CASE["noise"], 0.7), expected)
+    assert torch.equal(run(model, positive), expected)
     assert offloaded and all(0 < count < len(sites) for count in offloaded), "within the pass, some of our layers are"
     assert model.model_options["transformer_options"] is options
     memory.unload_all_models()

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import comfy.sd
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from .graphs import (
-    GOLDEN_FLUX,
     assert_untouched,
-    conditioning,
-    golden_adapter,
-    golden_cases,
     relative_error,
     state,
-    velocity,
 )
 
-CASE = golden_cases("x2edit")[0]["tensors"]
 FP8 = torch.float8_e4m3fn
 
 
@@ -27,8 +19,8 @@ def quantisable(key, tensor):
 
 
 @pytest.fixture(scope="module")
-def plain(pack):
-    return load_file(GOLDEN_FLUX)
+def plain(golden):
+    return golden.weights()
 
 
 def as_fp8(tensor):
@@ -37,31 +29,12 @@ def as_fp8(tensor):
     return stored.float() * scale, stored, scale
 
 
-def apply(pack, base, strength=1.0):
-    adapter = golden_adapter(pack)
-    (task,) = pack.run("X2EditTask", task="style")
-    return pack.run("X2EditApply", model=base, adapter=adapter, task=task, strength=strength)[0]
+def evaluate(golden, base, strength=1.0):
+    return golden.run(golden.apply(base, golden.adapter(), strength=strength), golden.positive(base))
 
 
-def positive(pack, base):
-    plain = conditioning(CASE["context"], CASE["pooled"])
-    return pack.core("comfy_bridge.pictures").add_reference(plain, base.model.process_latent_out(CASE["ref"]))
-
-
-def evaluate(pack, base, strength=1.0):
-    model = apply(pack, base, strength)
-    return velocity(model, positive(pack, base), CASE["noise"], 0.7)
-
-
-def load(tensors, **options):
-    """A model as the loader node makes it; the host rewrites tensors while it loads, so it gets copies."""
-    with torch.inference_mode():
-        copies = {key: tensor.clone() for key, tensor in tensors.items()}
-        return comfy.sd.load_diffusion_model_state_dict(copies, model_options=options)
-
-
-def test_scaled_fp8_weights(pack, plain):
-    bfl = load(plain).model.diffusion_model.state_dict()
+def test_scaled_fp8_weights(golden, plain):
+    bfl = golden.load(plain).model.diffusion_model.state_dict()
     tensors = {}
     for key, tensor in bfl.items():
         if quantisable(key, tensor):
@@ -70,16 +43,16 @@ def test_scaled_fp8_weights(pack, plain):
         else:
             tensors[key] = tensor
     tensors["scaled_fp8"] = torch.zeros(0, dtype=FP8)
-    quantised = load(tensors)
-    weight = quantised.model.diffusion_model.double_blocks[0].img_attn.qkv.weight
+    quantised = golden.load(tensors)
+    weight = quantised.model.diffusion_model.get_submodule(golden.routed[0]).weight
     assert "float8" in str(getattr(weight, "_qdata", weight).dtype), "the host keeps the weights in fp8"
     before = state(quantised.model.model_sampling)
-    found = evaluate(pack, quantised)
+    found = evaluate(golden, quantised)
     full = {
         key: as_fp8(tensor)[0] if quantisable(key, tensor) else tensor.float() for key, tensor in bfl.items()
     }  # fmt: skip
-    expected = evaluate(pack, load(full, dtype=torch.float32))
-    bare = velocity(quantised, positive(pack, quantised), CASE["noise"], 0.7)
+    expected = evaluate(golden, golden.load(full, dtype=torch.float32))
+    bare = golden.run(quantised, golden.positive(quantised))
     assert relative_error(found, expected) < 2e-2, "fp8 bases compute in bf16 at best"
     assert relative_error(found, expected) < 0.5 * relative_error(bare, expected)
     assert_untouched(quantised.model.model_sampling, before)
@@ -104,36 +77,32 @@ class PackedLinear(torch.nn.Module):
         return torch.nn.functional.linear(x, self.dequantised().to(x.dtype), bias)
 
 
-def test_a_linear_with_its_own_python_forward(pack, plain):
-    packed, reference = load(plain, dtype=torch.float32), load(plain, dtype=torch.float32)
-    for model, form in ((packed, "packed"), (reference, "weights")):
-        for block in (*model.model.diffusion_model.double_blocks, *model.model.diffusion_model.single_blocks):
-            places = (
-                [(block, "linear1")]
-                if hasattr(block, "linear1")
-                else [(block.img_attn, "qkv"), (block.img_attn, "proj")]
-            )
-            for parent, name in places:
-                linear = getattr(parent, name)
-                quantised = PackedLinear(linear)
-                if form == "packed":
-                    setattr(parent, name, quantised)
-                else:
-                    linear.weight = torch.nn.Parameter(quantised.dequantised(), requires_grad=False)
+def test_a_linear_with_its_own_python_forward(golden, plain):
+    packed, reference = (golden.load(plain, dtype=torch.float32) for _ in range(2))
+    for path in golden.routed:
+        parent, _, name = path.rpartition(".")
+        for model in (packed, reference):
+            parent_module = model.model.diffusion_model.get_submodule(parent)
+            linear = getattr(parent_module, name)
+            quantised = PackedLinear(linear)
+            if model is packed:
+                setattr(parent_module, name, quantised)
+            else:
+                linear.weight = torch.nn.Parameter(quantised.dequantised(), requires_grad=False)
     before = state(packed.model)
-    assert relative_error(evaluate(pack, packed), evaluate(pack, reference)) < 1e-5
+    assert relative_error(evaluate(golden, packed), evaluate(golden, reference)) < 1e-5
     assert_untouched(packed.model, before)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_bases(pack, plain, dtype):
-    half = load(plain, dtype=dtype)
+def test_half_precision_bases(golden, plain, dtype):
+    half = golden.load(plain, dtype=dtype)
     half.set_model_compute_dtype(dtype)
-    full = load(plain, dtype=torch.float32)
-    found, expected = evaluate(pack, half).float(), evaluate(pack, full)
-    bare = [velocity(model, positive(pack, model), CASE["noise"], 0.7).float() for model in (half, full)]
+    full = golden.load(plain, dtype=torch.float32)
+    found, expected = evaluate(golden, half).float(), evaluate(golden, full)
+    bare = [golden.run(model, golden.positive(model)).float() for model in (half, full)]
     rounding = relative_error(*bare)
     assert relative_error(found, expected) < 1.5 * rounding, "the experts add no more error than the base has itself"
-    strong = [evaluate(pack, model, 8.0).float() for model in (half, full)]
+    strong = [evaluate(golden, model, 8.0).float() for model in (half, full)]
     added = [patched - alone for patched, alone in zip(strong, bare, strict=True)]
     assert relative_error(*added) < 0.5, "what they add is theirs: far beyond the rounding at this strength"

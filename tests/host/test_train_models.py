@@ -253,7 +253,7 @@ def test_what_encodes_to_other_channels_is_refused_in_words(pack, models):
 def test_the_research_layout_computes_the_same_whatever_alpha_is(pack, tmp_path, kind, top_k):
     adapters, setup = pack.core("train.adapters"), pack.core("comfy_bridge.training_setup")
     config = pack.core("train.config").AdapterConfig(experts=3, rank=4, top_k=top_k, alpha=8.0)
-    spec = adapters.spec_for(kind, config, pack.core("sites").FluxShape(128, 1, 1))
+    spec = adapters.spec_for(kind, config, pack.core("families.flux1").FluxShape(128, 1, 1))
     adapter = adapters.new_adapter(spec, kind == "x2edit", 0)
     for delta in adapter.deltas:
         torch.nn.init.normal_(delta.up)
@@ -268,7 +268,7 @@ def test_the_research_layout_computes_the_same_whatever_alpha_is(pack, tmp_path,
 
 def test_what_the_research_layout_cannot_say_is_not_written_in_it(pack):
     adapters, setup = pack.core("train.adapters"), pack.core("comfy_bridge.training_setup")
-    shape = pack.core("sites").FluxShape(128, 1, 1)
+    shape = pack.core("families.flux1").FluxShape(128, 1, 1)
     for kind, top_k in (("lora", 2), ("icedit_moe", 2), ("x2edit", 1)):
         config = pack.core("train.config").AdapterConfig(experts=3, rank=4, top_k=top_k)
         assert not setup.has_released_form(adapters.spec_for(kind, config, shape))

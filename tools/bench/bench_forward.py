@@ -52,7 +52,7 @@ def randomise(module: torch.nn.Module) -> None:
 def make_adapter(kind: str, double: int, single: int, dtype: torch.dtype, device: torch.device) -> Any:
     """A random adapter with the published one's experts and ranks."""
     from x2edit_core.adapter import Adapter, AdapterSpec
-    from x2edit_core.sites import FluxShape
+    from x2edit_core.families.flux1 import FluxShape
 
     shape = FluxShape(HIDDEN, double, single)
     if kind == "x2edit":

@@ -6,6 +6,7 @@ Variants take turns within one process; ratios are medians over rounds. "adapter
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,10 +97,7 @@ class Site:
 
 
 def _upcast(delta: RoutedDelta) -> RoutedDelta:
-    task = None if delta.task_gate is None else delta.task_gate.float()
-    return RoutedDelta(
-        delta.down_gate.float(), task, delta.up.float(), experts=delta.experts, shared=True, routing=delta.routing
-    )
+    return copy.deepcopy(delta).float()
 
 
 def measure(shape: Shape, device: torch.device) -> dict[str, Any]:

@@ -90,9 +90,9 @@ def _interleaved(variants: dict[str, Callable[[], Any]], device: torch.device, r
 
 def measure_step(device: torch.device, hidden: int, depth: tuple[int, int], pixels: int, rounds: int) -> dict[str, Any]:
     """Training steps on a random FLUX: the routed adapter's time over plain LoRA's of the same rank, and peak memory."""
-    from x2edit_core.comfy_bridge.models import flux_shape
     from x2edit_core.comfy_bridge.training import PassSettings, TrainableFlux
     from x2edit_core.comfy_bridge.training_setup import new_flux
+    from x2edit_core.families import FLUX1
     from x2edit_core.train.adapters import new_adapter, spec_for
     from x2edit_core.train.config import AdapterConfig, FluxConfig
     from x2edit_core.train.model import Inputs
@@ -113,7 +113,7 @@ def measure_step(device: torch.device, hidden: int, depth: tuple[int, int], pixe
     )
     steps, times, peaks = {}, {}, {}
     for kind in ("lora", "x2edit"):
-        adapter = new_adapter(spec_for(kind, AdapterConfig(rank=rank), flux_shape(flux)), kind == "x2edit", 0).to(
+        adapter = new_adapter(spec_for(kind, AdapterConfig(rank=rank), FLUX1.shape_of(flux)), kind == "x2edit", 0).to(
             device
         )
         model = TrainableFlux(flux, adapter, PassSettings(torch.bfloat16, checkpointing=True))

@@ -12,18 +12,10 @@ class NaiveProjection:
     """One projection's experts, each with weights of its own, and a gate on [hidden ‖ task]."""
 
     def __init__(self, delta: RoutedDelta, projection: int) -> None:
-        parts, rank = delta.experts + delta.shared, delta.rank
-        rows = slice(projection * parts * rank, (projection + 1) * parts * rank)
-        downs = delta.down_gate[rows].view(parts, rank, -1)
-        ups = delta.up[projection].view(delta.out_width, parts, rank)
-        first = delta.projections * parts * rank + projection * delta.experts
-        gate = delta.down_gate[first : first + delta.experts]
-        if delta.task_gate is not None:
-            task = delta.task_gate[projection * delta.experts : (projection + 1) * delta.experts]
-            gate = torch.cat((gate, task), dim=1)
-        self.gate = gate.contiguous()
-        self.downs = [downs[index].contiguous() for index in range(parts)]
-        self.ups = [ups[:, index].contiguous() for index in range(parts)]
+        self.gate = delta.gate(projection).contiguous()
+        parts = delta.parts(projection)
+        self.downs = [down.contiguous() for down, _ in parts]
+        self.ups = [up.contiguous() for _, up in parts]
         self.experts, self.top_k = delta.experts, delta.routing.top_k
 
     def __call__(self, x: Tensor, task: Tensor) -> Tensor:

@@ -15,13 +15,15 @@ from ..adapter import Adapter
 from ..attach import Attachment
 from ..checkpoint import load_adapter
 from ..errors import ModelMismatchError, X2EditError, name_some
+from ..families import FLUX1, QWEN_IMAGE, Site, Slot
 from ..formats.forms import widened
 from ..formats.released_icedit import low_rank_parts, save_static, static_mean
-from ..sites import FluxShape, Site, Slot, read_outputs
+from ..formats.released_x2edit import UNAPPLIED
 from ..tasks import Task, TaskBatch, TaskChoice
 from .devices import on_copies, stack_of_copy
+from .families import base_of, is_fused
 from .folders import lora_file
-from .host import comfy, require_parameters
+from .host import comfy
 from .notices import say_once
 from .stack import KEY, AdapterStack
 
@@ -51,7 +53,8 @@ class ManagedAdapter:
     @cached_property
     def read(self) -> ManagedAdapter | None:
         """The plain sites at layers whose output another kind of adapter reads; None if there are none."""
-        modules = read_outputs(self.adapter.spec.shape)
+        spec = self.adapter.spec
+        modules = spec.made_for.read_outputs(spec.shape)
         return self._part(self.adapter.part(lambda site: not site.routed and site.module in modules), _reload_read)
 
     def _part(self, part: Adapter | None, reload: Callable[..., ModelPatcher]) -> ManagedAdapter | None:
@@ -89,7 +92,14 @@ def manage(
 
 def load_managed(path: Path) -> ManagedAdapter:
     """The adapter file or folder at `path`, managed; raises `CheckpointError` as `load_adapter` does."""
-    return manage(load_adapter(path))
+    adapter = load_adapter(path)
+    if layer := adapter.spec.notes.get(UNAPPLIED):
+        say_once(
+            f"not applied {path}",
+            f"X2Edit: {path} also holds experts at `{layer}` that are not zero. The research code never applies them, and "
+            "neither does this pack.",
+        )
+    return manage(adapter)
 
 
 def _reload(source: str, disable_dynamic: bool = False) -> ModelPatcher:
@@ -115,6 +125,10 @@ def attachment_for(
     managed: ManagedAdapter, task: TaskChoice | TaskBatch | None, strength: float, start: float, end: float, offset: int
 ) -> Attachment:
     """The attachment that a node's inputs describe; a task-aware adapter without a task works as `other`, said once."""
+    if offset and managed.adapter.spec.made_for is QWEN_IMAGE:
+        raise X2EditError(
+            f"reference_offset {offset} was given; on Qwen-Image references stand in a frame of their own. Leave it at 0."
+        )
     if start > end:
         raise X2EditError(f"start_percent {start} lies after end_percent {end}; the adapter would never act.")
     tasks = None
@@ -133,7 +147,7 @@ def apply_adapter(model: ModelPatcher, managed: ManagedAdapter, attachment: Atta
     earlier cannot, as merged weights do not switch off; nor can one whose layers keep no weights to patch. Where a
     stacked adapter reads a layer's output, merged parts leave that layer and act beside it.
 
-    Raises `ModelMismatchError` when the model is no FLUX.1, or not the one that the adapter was made for.
+    Raises `ModelMismatchError` when the model is of no known family, or not the one that the adapter was made for.
     """
     require_base(model, managed.adapter)
     if attachment.strength == 0.0:
@@ -157,7 +171,7 @@ def apply_static(model: ModelPatcher, managed: ManagedAdapter, strength: float, 
     """
     require_static_form(managed.adapter)
     file = lora_file(save_as) if save_as.strip() else None
-    fused = file is not None and _is_fused(model)
+    fused = file is not None and is_fused(model)
     if not fused:
         require_base(model, managed.adapter)
     parts = list(static_mean(managed.adapter))
@@ -190,23 +204,15 @@ def require_static_form(adapter: Adapter) -> None:
         )
 
 
-def _is_fused(model: ModelPatcher) -> bool:
-    """Whether a MODEL is a FLUX by its configuration, but runs something else than the host's own layers."""
-    _require_host()
-    inner = model.get_model_object("diffusion_model")
-    inner = getattr(inner, "_orig_mod", inner)
-    return isinstance(model.model, comfy.model_base.Flux) and not isinstance(inner, comfy.ldm.flux.model.Flux)
-
-
 def require_base(model: ModelPatcher, adapter: Adapter) -> None:
     """Raise `ModelMismatchError` unless `adapter` was made for a model like this one."""
-    flux = require_flux(model)
-    adapter.require_fit(flux_shape(flux))
+    family, network = base_of(model)
+    adapter.require_fit(family, family.shape_of(network))
     embedders = [site for site in adapter.sites if site.module == "img_in"]
-    if any(site.in_width != flux.in_channels for site in embedders):
+    if any(site.in_width != network.in_channels for site in embedders):
         raise ModelMismatchError(
             f"{adapter.source} was made for FLUX.1 Fill, whose tokens are {embedders[0].in_width} wide; those of the "
-            f"connected model are {flux.in_channels} wide. Connect FLUX.1 Fill dev."
+            f"connected model are {network.in_channels} wide. Connect FLUX.1 Fill dev."
         )
 
 
@@ -339,43 +345,9 @@ def current_stack(model: ModelPatcher) -> AdapterStack | None:
     return model.get_attachment(KEY)
 
 
-def flux_shape(flux: Any) -> FluxShape:
-    return FluxShape(flux.hidden_size, len(flux.double_blocks), len(flux.single_blocks))
-
-
 def require_flux(model: ModelPatcher) -> Any:
     """The FLUX.1 inside a MODEL; `ModelMismatchError` saying what was found instead."""
-    _require_host()
-    inner = model.get_model_object("diffusion_model")
-    inner = getattr(inner, "_orig_mod", inner)
-    name = f"{type(model.model).__name__} ({type(inner).__name__})"
-    if not isinstance(inner, comfy.ldm.flux.model.Flux):
-        hint = (
-            "It seems to be a fused quantised build; load the model with a loader that keeps ComfyUI's own FLUX layers."
-        )
-        raise ModelMismatchError(
-            f"X2Edit adapters attach to FLUX.1 models; a {name} is connected. "
-            + (hint if hasattr(inner, "model") else "Connect a FLUX.1 dev, Krea, schnell, shuttle or Fill model.")
-        )
-    if inner.params.global_modulation:
-        raise ModelMismatchError(
-            f"X2Edit adapters were trained on FLUX.1; a FLUX.2 model ({name}) is connected, whose blocks differ. "
-            "Connect a FLUX.1 model."
-        )
-    return inner
-
-
-def _require_host() -> None:
-    """Raise `HostError` if the host changed what an adapter is attached by."""
-    layers, patcher = comfy.ldm.flux.layers, comfy.model_patcher.ModelPatcher
-    require_parameters({
-        layers.DoubleStreamBlock.forward: ("img", "txt", "vec", "modulation_dims_img", "modulation_dims_txt"),
-        layers.SingleStreamBlock.forward: ("x", "vec", "modulation_dims"),
-        comfy.ldm.flux.model.Flux.forward: (
-            "x", "timestep", "context", "y", "guidance", "ref_latents", "transformer_options"
-        ),
-        patcher.set_additional_models: ("key", "models"),
-        patcher.add_wrapper_with_key: ("wrapper_type", "key", "wrapper"),
-        patcher.add_patches: ("patches", "strength_patch"),
-        comfy.weight_adapter.lora.LoRAAdapter.__init__: ("loaded_keys", "weights"),
-    })  # fmt: skip
+    family, network = base_of(model)
+    if family is not FLUX1:
+        raise ModelMismatchError(f"This node works on FLUX.1; a {family.title} is connected. Connect {FLUX1.models}.")
+    return network

@@ -11,18 +11,42 @@ from ..diptych import crop, finish
 from ..errors import X2EditError
 from ..geometry import DiptychLayout, EditLayout, SizeRule, target_size
 from ..pixels import paste, resize, resize_mask, size_of, to_rgb
-from ..reference import METHOD, ReferenceMethod, foreign_method, ours
+from ..reference import ReferenceMethod, foreign_method, ours
 from . import admitted
 
 Conditioning = list[list[Any]]
+PROMPT_SIZE = "x2edit_prompt_size"
+"""Option of conditioning whose words name the size of the picture they are about."""
 
 
 def encode_reference(vae: Any, image: Tensor, rule: SizeRule, width: int, height: int) -> tuple[Tensor, EditLayout]:
-    """The source [B, H, W, C] sized by `rule` and encoded: latent [B, 16, h/8, w/8] and the way back."""
+    """The source [B, H, W, C] sized by `rule` and encoded: latent [B, 16, (1,) h/8, w/8] and the way back."""
     rgb = to_rgb(admitted.picture(image))
     layout = EditLayout(size_of(rgb), target_size(size_of(rgb), rule, width, height))
     admitted.doubted(layout)
-    return vae.encode(resize(rgb, layout.target)), layout
+    return encode_pictures(vae, resize(rgb, layout.target)), layout
+
+
+def encode_pictures(vae: Any, pictures: Tensor) -> Tensor:
+    """The latents of a batch [B, H, W, 3]: one each, [B, C, h, w], or [B, C, 1, h, w] of an autoencoder of films.
+
+    Such a one takes a batch for the frames of one film and would return fewer latents.
+    """
+    if getattr(vae, "latent_dim", 2) < 3:
+        return vae.encode(pictures)
+    return torch.cat([vae.encode(picture) for picture in pictures.split(1)])
+
+
+def require_named_size(conditioning: Conditioning, layout: EditLayout) -> None:
+    """Raise `X2EditError` where the words of `conditioning` name another size than its first reference will have."""
+    for _, options in conditioning:
+        named = options.get(PROMPT_SIZE)
+        if named not in (None, layout.target) and not options.get("reference_latents"):
+            raise X2EditError(
+                f"X2Edit Qwen Text Encode was told that the picture is {named.width} x {named.height}, X2Edit Reference "
+                f"makes it {layout.target.width} x {layout.target.height}. Give both nodes the same picture, size, width "
+                "and height."
+            )
 
 
 def add_reference(conditioning: Conditioning, latent: Tensor) -> Conditioning:
@@ -70,14 +94,3 @@ def _admitted(image: Any, source: Any, mask: Any, name: str) -> tuple[Tensor, Te
     edited = admitted.picture(image)
     kept = None if source is None else admitted.picture_beside(edited, source, "source")
     return edited, kept, admitted.mask(edited if kept is None else kept, mask, name)
-
-
-__all__ = [
-    "METHOD",
-    "add_reference",
-    "crop_admitted",
-    "empty_latent_like",
-    "encode_reference",
-    "restore",
-    "restore_admitted",
-]

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..errors import X2EditError
 from . import admitted
+from .families import base_of
 from .host import comfy, latent_for
-from .models import current_stack, require_flux, with_stack
+from .models import current_stack, with_stack
 from .stack import KEY, token_grid
 
 if TYPE_CHECKING:
@@ -63,23 +64,32 @@ def watch_routing(
         raise X2EditError(
             f"No expert was routed at {path} and sigma {sigma}: the adapter has none there or rests then."
         )
-    flux = require_flux(model)
+    _, network = base_of(model)
     references = conditioning[0][1].get("reference_latents", [])
-    grids = [token_grid(flux, item) for item in (samples, *references)]
+    grids = [token_grid(network, item) for item in (samples, *references)]
     image_tokens = sum(height * width for height, width in grids)
     return Routing(seen[-1][:, -image_tokens:], grids, f"{path} · {projection} at sigma {sigma:g}")
 
 
 def _site(model: ModelPatcher, stream: str, index: int, projection: str) -> tuple[str, int]:
     """Module path and position among its projections; negative indices count from the last block."""
-    flux = require_flux(model)
-    blocks = len(flux.double_blocks if stream == "double" else flux.single_blocks)
+    family, network = base_of(model)
+    prefix = f"{'single_' if stream == 'single' else ''}transformer_blocks."
+    places = {
+        slot.key.removeprefix(prefix): (site.module, position)
+        for site in family.sites("x2edit", family.shape_of(network))
+        for position, slot in enumerate(site.slots)
+        if slot.key.startswith(prefix)
+    }
+    blocks = len({key.split(".")[0] for key in places})
+    if not blocks:
+        raise X2EditError(f"A {family.title} has no {stream} blocks; choose the other kind.")
     if not -blocks <= index < blocks:
         raise X2EditError(f"Block {index} was asked for; this model has {blocks} {stream} blocks, 0 to {blocks - 1}.")
-    block = index % blocks
-    if projection == "proj":
-        if stream == "single":
-            raise X2EditError("Single blocks have experts on q, k and v only; choose one of these, or a double block.")
-        return f"double_blocks.{block}.img_attn.proj", 0
-    host = f"double_blocks.{block}.img_attn.qkv" if stream == "double" else f"single_blocks.{block}.linear1"
-    return host, PROJECTIONS.index(projection)
+    place = places.get(f"{index % blocks}.attn.processor.{projection}_moe_lora")
+    if place is None:
+        raise X2EditError(
+            f"The {stream} blocks of a {family.title} have experts on q, k and v only; choose one of these"
+            + (", or a double block." if stream == "single" else ".")
+        )
+    return place

@@ -1,4 +1,4 @@
-"""What happens inside a forward pass of a patched FLUX: experts and references attached for that pass only.
+"""What happens inside a forward pass of a patched model: experts and references attached for that pass only.
 
 One `AdapterStack` per patched model holds all adapters applied to it, in one keyed wrapper: references are placed and
 modulated once per forward however many adapters there are, and all adapters of a site read before any adds.
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..attach import Attachment, BoundDelta, Forward, Observer, bind, find_module, site_swaps, swapped
 from ..errors import ModelMismatchError, X2EditError
+from ..families import QWEN_IMAGE, family_of
 from ..reference import (
     AUTOMATIC_OFFSETS,
     ReferencePlan,
@@ -30,6 +31,8 @@ from ..reference import (
     reference_grid,
     single_block_forward,
 )
+from .call import Call
+from .families import qwen_image
 from .host import comfy, modulation_row
 from .notices import say_once
 from .placement import Placement, require_modulated
@@ -43,6 +46,10 @@ MODULATED_BY = {"double_blocks": ("modulation_dims_img", "modulation_dims_txt"),
 _WIDER_BASES = {96: "FLUX.1 Fill", 32: "FLUX.1 Canny or Depth"}
 
 
+Placed = tuple[list[tuple[nn.Module, Forward]], AbstractContextManager[None]]
+"""New forwards for a pass, and the scope that places its tokens."""
+
+
 class AdapterStack:
     """Adapters applied to one model, in order. Immutable but for caches of a few kilobytes per device."""
 
@@ -54,6 +61,7 @@ class AdapterStack:
         self.copies: WeakKeyDictionary[nn.Module, AdapterStack] = WeakKeyDictionary()
         """For the copies of this FLUX on further devices, the same adapters with the weights that lie there."""
         self.entrance = Entrance("and its own way calls no wrappers, so the adapter would not act at all")
+        self._branches = qwen_image.Branches()
         self._require_equal_offsets()
 
     @property
@@ -91,27 +99,28 @@ class AdapterStack:
         Percents become sigmas here, from the model sampling in force now: a shift node after ours changes it.
         """
         sampling = executor.class_obj.model_sampling  # pyright: ignore[reportFunctionMemberAccess]
-        sigma = float(args[1].max())
+        call = Call(executor, args, kwargs, ("t", "transformer_options"))
+        sigma = float(call["t"].max())
         active = tuple(
             item.always_on or sampling.percent_to_sigma(item.end) < sigma <= sampling.percent_to_sigma(item.start)
             for item in self.attachments
         )
-        x, t, concat, crossattn, control, options = args
-        return executor(x, t, concat, crossattn, control, {**options, _ACTIVE: active}, **kwargs)
+        call["transformer_options"] = {**call["transformer_options"], _ACTIVE: active}
+        return call.on(executor)
 
     @torch.compiler.disable(reason="forwards are swapped per pass, which a compiled graph would not notice")
     def diffusion_model(self, executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Wrapper around the host's `Flux.forward`: attaches experts and references for this pass.
+        """Wrapper around the `forward` of the host's model: attaches experts and references for this pass.
 
         Under torch.compile the pass runs uncompiled: correct, at the speed of an uncompiled model.
         """
-        x, timestep, context, y, guidance, ref_latents, control, options = args
-        flux: nn.Module = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
-        self.entrance.reach(flux)
+        call = Call(executor, args, kwargs, ("x", "ref_latents", "transformer_options"))
+        ref_latents, options = call["ref_latents"], call["transformer_options"]
+        network: nn.Module = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
+        self.entrance.reach(network)
         active = options.get(_ACTIVE, (True,) * len(self.attachments))
-        placing: AbstractContextManager[None] = contextlib.nullcontext()
-        swaps = site_swaps(flux, self.copies.get(flux, self)._bound(active, x, options))
-        method = kwargs.get("ref_latents_method")
+        swaps = site_swaps(network, self.copies.get(network, self)._bound(active, call["x"], options))
+        method = call["ref_latents_method"]
         flags = ours(method, len(ref_latents or ()))
         if not flags:
             self._say_if_nothing_is_edited(active, options)
@@ -122,16 +131,31 @@ class AdapterStack:
                 "use X2EditReference to place them as the adapter was trained.",
             )
         if any(flags):
-            require_like_latents(x, ref_latents)
-            ref_latents, flags = foreign_first(ref_latents, flags)
-            kwargs["ref_latents_method"], clean = host_method(method)
-            plan = self._plan(flux, x, ref_latents, flags, clean)
-            placement = Placement(flux, ref_latents, flags, plan)
-            vector = clean_vector(flux, x.dtype, timestep, y, guidance)
-            swaps += placement.required(reference_swaps(flux, plan, vector))
-            placing = placement.placing()
-        with placing, swapped(swaps):
-            return executor(x, timestep, context, y, guidance, ref_latents, control, options, **kwargs)
+            require_like_latents(call["x"], [latent for latent, mine in zip(ref_latents, flags, strict=True) if mine])
+        place = self._place_qwen_image if family_of(network) is QWEN_IMAGE else self._place_flux
+        more, placing = place(network, call, flags)
+        with placing, swapped(swaps + more):
+            return call.on(executor)
+
+    def _place_flux(self, flux: Any, call: Call, flags: tuple[bool, ...]) -> Placed:
+        """References at their own rows and modulated as clean tokens; a pass without any of ours stays as it is."""
+        if not any(flags):
+            return [], contextlib.nullcontext()
+        x = call["x"]
+        call["ref_latents"], flags = foreign_first(call["ref_latents"], flags)
+        call["ref_latents_method"], clean = host_method(call["ref_latents_method"])
+        plan = self._plan(flux, x, call["ref_latents"], flags, clean)
+        placement = Placement(flux, call["ref_latents"], flags, plan)
+        vector = clean_vector(flux, x.dtype, call["timestep"], call["y"], call["guidance"])
+        return placement.required(reference_swaps(flux, plan, vector)), placement.placing()
+
+    def _place_qwen_image(self, network: Any, call: Call, flags: tuple[bool, ...]) -> Placed:
+        """All positions as the adapter was trained, references or not."""
+        self._branches.tell(call["transformer_options"], any(flags))
+        if any(flags):
+            qwen_image.choose_method(network, call, flags)
+        centring = qwen_image.Centring(network)
+        return centring.required(), centring.placing()
 
     def _say_if_nothing_is_edited(self, active: tuple[bool, ...], options: dict[str, Any]) -> None:
         """Of a pass without references; those of negative prompts alone need none."""
@@ -200,7 +224,13 @@ def reference_plan(
 
 
 def require_like_latents(x: Tensor, references: list[Tensor]) -> None:
-    """Raise `ModelMismatchError` for a base that takes further channels beside the picture's own [B, C, h, w]."""
+    """Raise `ModelMismatchError` for a base that takes further channels beside the picture's own [B, C, …, h, w], and for
+    references of another kind of autoencoder."""
+    if any(reference.shape[2:-2] != x.shape[2:-2] for reference in references):
+        raise ModelMismatchError(
+            "The reference was encoded by the autoencoder of another kind of model. Connect the VAE that belongs to the "
+            "connected model to X2Edit Reference: FLUX's for FLUX.1, Qwen-Image's for Qwen-Image."
+        )
     found, expected = x.shape[1], references[0].shape[1]
     if found != expected:
         base = _WIDER_BASES.get(found, "the connected model")
@@ -218,10 +248,9 @@ def foreign_first(references: list[Tensor], flags: tuple[bool, ...]) -> tuple[li
 
 
 def token_grid(flux: Any, latent: Tensor) -> tuple[int, int]:
-    """(rows, columns) of tokens that the host makes of a latent [B, C, H, W], its padding to whole patches included."""
+    """(rows, columns) of tokens that the host makes of a latent [..., H, W], its padding to whole patches included."""
     size = flux.patch_size
-    padded = comfy.ldm.common_dit.pad_to_patch_size(latent[:1, :1], (size, size))
-    return padded.shape[-2] // size, padded.shape[-1] // size
+    return -(-latent.shape[-2] // size), -(-latent.shape[-1] // size)
 
 
 def token_count(flux: Any, latent: Tensor) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,10 @@ def hidden_states(
     device = clip.patcher.load_device
     with torch.no_grad(), device_context(device):
         embeds, positions, pads = _embed(encoder, text, image, device)
-        return _run_layers(encoder.model.model, embeds, positions, pads)
+        states = embeds.new_empty(1, encoder.states, *embeds.shape[1:])
+        for index, state in enumerate(layer_states(encoder.model.model, embeds, positions, pads)):
+            states[:, index] = state
+        return states
 
 
 def _embed(encoder: _Encoder, text: str, image: Tensor | None, device: torch.device) -> tuple[Tensor, Tensor, int]:
@@ -206,20 +209,18 @@ def _embed(encoder: _Encoder, text: str, image: Tensor | None, device: torch.dev
     return embeds, reference_positions(tokens.pads, len(tokens.ids), real_positions).to(device), tokens.pads
 
 
-def _run_layers(model: Any, embeds: Tensor, positions: Tensor, pads: int) -> Tensor:
-    """The input of every layer and the output after the final norm: transformers' `hidden_states` (1, N, S, H)."""
+def layer_states(model: Any, embeds: Tensor, positions: Tensor, pads: int) -> Iterator[Tensor]:
+    """The input (1, S, H) of every layer and the output after the final norm, as transformers' `hidden_states`."""
     visible = reference_mask(pads, embeds.shape[1]).to(embeds.device)
     mask = torch.zeros(visible.shape, dtype=embeds.dtype, device=embeds.device)
     mask.masked_fill_(~visible, torch.finfo(embeds.dtype).min)
     rotary = text_rotary(model, positions)
     attention = comfy.ldm.modules.attention.optimized_attention_for_device(embeds.device, mask=True, small_input=True)
-    states = embeds.new_empty(1, len(model.layers) + 1, *embeds.shape[1:])
     x = embeds
-    for index, layer in enumerate(model.layers):
-        states[:, index] = x
+    for layer in model.layers:
+        yield x
         x, _ = layer(x=x, attention_mask=mask[None, None], freqs_cis=rotary, optimized_attention=attention)
-    states[:, -1] = model.norm(x)
-    return states
+    yield model.norm(x)
 
 
 def _shrink(image: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from ..checkpoint import ICEDIT_FILE, RELEASED_FILE, save_adapter
 from ..demo import AUTOENCODER, without_fill
 from ..demo.text import TextConfig
 from ..errors import X2EditError
+from ..families import FLUX1
 from ..formats import released_icedit, released_x2edit
 from ..formats.files import save_atomically, save_pickled
 from ..train.adapters import new_adapter, spec_for
@@ -31,7 +32,6 @@ from ..train.samples import Mode, PictureEncoder
 from ..train.scene_data import ScenePool, scene_pools
 from ..train.streaming import BlockStream
 from .host import comfy
-from .models import flux_shape
 from .training import PassSettings, TrainableFlux, flux_blocks
 from .training_models import (
     HostModels,
@@ -132,7 +132,7 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
         remarks += unread_remarks(models.clip, words)
         text.prepare(words | {""}, poll)
         unsaid = text.broken
-    spec = spec_for(config.kind, config.adapter, flux_shape(flux))
+    spec = spec_for(config.kind, config.adapter, FLUX1.shape_of(flux))
     released = has_released_form(spec)
     if not released:
         logger.info(

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..errors import CheckpointError, X2EditError
+from ..errors import CheckpointError, X2EditError, name_some
 
 _PREFIXES = ("module.", "base_model.model.")
 _PART = ".part"
@@ -235,6 +235,25 @@ def _remove_abandoned(path: Path) -> None:
         with contextlib.suppress(OSError):
             if time.time() - part.stat().st_mtime > _ABANDONED_S:
                 part.unlink()
+
+
+def account(file: TensorFile, expected: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """What is wrong with the names and shapes of `file`, of which it is to hold exactly the `expected`."""
+    missing, unexpected = difference(file.names(), expected)
+    wrong = [
+        f"{key} is {list(file.shape(key))}, {list(shape)} expected"
+        for key, shape in expected.items()
+        if key in file and file.shape(key) != shape
+    ]
+    found = {"missing": missing, "unexpected": unexpected, "of wrong shape": wrong}
+    return [f"{len(names)} {fault}: {name_some(names)}" for fault, names in found.items() if names]
+
+
+def columns(file: TensorFile, key: str) -> int:
+    """Width of a matrix; raises `CheckpointError` for a tensor of other than two dimensions."""
+    if len(file.shape(key)) != 2:
+        raise CheckpointError(str(file.path), [f"{key} is {list(file.shape(key))}; two dimensions were expected"])
+    return file.shape(key)[1]
 
 
 def difference(found: Iterable[str], expected: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..sites import FluxShape, icedit_sites
+from ..families.flux1 import FluxShape, icedit_sites
 from .files import TensorFile
 
 PREFIX = "transformer."

@@ -1,7 +1,8 @@
 """This project's own layout: one safetensors file that says everything about itself in its metadata.
 
-Tensors: `<site name>.down_gate`, `.up`, `.task_gate` (task-aware gates only) and `task_table`. Metadata: `x2edit_format`
-and `x2edit`, a JSON object with the fields of `AdapterSpec`.
+Tensors: `<site name>.down_gate`, `.up`, `.task_gate` (task-aware gates only) and `task_table`. Metadata: `x2edit_format`,
+`x2edit_family`, the model's kind (a file without is of FLUX.1), and `x2edit`, a JSON object with the other fields of
+`AdapterSpec`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from torch import Tensor
 
 from ..adapter import Adapter, AdapterSpec
 from ..errors import CheckpointError, X2EditError, name_some
-from ..sites import FluxShape
+from ..families import FLUX1, family_named
 from ..tasks import TASK_COUNT
-from .files import TensorFile, difference, not_finite
+from .files import TensorFile, account, columns, not_finite
 
 FORMAT = "1"
 
@@ -27,7 +28,9 @@ def recognises(file: TensorFile) -> bool:
 
 def metadata(spec: AdapterSpec) -> dict[str, str]:
     """The metadata entries that make a file read back as `spec`."""
-    return {"x2edit_format": FORMAT, "x2edit": json.dumps(asdict(spec), sort_keys=True)}
+    fields = asdict(spec)
+    family = fields.pop("family")
+    return {"x2edit_format": FORMAT, "x2edit_family": family, "x2edit": json.dumps(fields, sort_keys=True)}
 
 
 def tensors(adapter: Adapter) -> dict[str, Tensor]:
@@ -45,19 +48,9 @@ def read(file: TensorFile) -> Adapter:
     """The adapter in `file`; raises `CheckpointError` listing every problem found."""
     source = str(file.path)
     spec = _spec(file, source)
-    task_aware = "task_table" in file
-    expected = _shapes(spec, file.shape("task_table")[-1] if task_aware else 0)
-    missing, unexpected = difference(file.names(), expected)
-    problems = [f"{len(missing)} missing: {name_some(missing)}"] if missing else []
-    problems += [f"{len(unexpected)} unexpected: {name_some(unexpected)}"] if unexpected else []
-    wrong = [
-        f"{key} is {list(file.shape(key))}, {list(shape)} expected"
-        for key, shape in expected.items()
-        if key in file and file.shape(key) != shape
-    ]
-    problems += [f"{len(wrong)} of wrong shape: {name_some(wrong)}"] if wrong else []
-    if problems:
-        raise CheckpointError(source, problems, f"Its metadata describes {spec.kind} for a FLUX with {spec.shape}.")
+    expected = _shapes(spec, columns(file, "task_table") if "task_table" in file else 0)
+    if problems := account(file, expected):
+        raise CheckpointError(source, problems, f"Its metadata describes {spec.kind} for a {spec.model}.")
     loaded = {key: file.tensor(key) for key in expected}
     problems = [fault for key, tensor in loaded.items() for fault in not_finite(key, tensor)]
     if problems:
@@ -80,7 +73,8 @@ def _spec(file: TensorFile, source: str) -> AdapterSpec:
         )
     try:
         fields: dict[str, Any] = json.loads(file.metadata.get("x2edit", ""))
-        fields["shape"] = FluxShape(**fields["shape"])
+        fields["family"] = file.metadata.get("x2edit_family", FLUX1.name)
+        fields["shape"] = family_named(fields["family"]).shape(**fields["shape"])
         fields["offsets"] = tuple(fields["offsets"])
         spec = AdapterSpec(**fields)
         _ = spec.sites, spec.routing, spec.scale

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from ..adapter import Adapter, AdapterSpec
-from ..errors import CheckpointError, X2EditError, name_some
-from ..moe import RoutedDelta
-from ..sites import FILL_TOKEN_WIDTH, FluxShape, Site, Slot
-from .files import TensorFile, difference, not_finite, save_atomically
+from ..errors import CheckpointError, X2EditError
+from ..families import Site, Slot
+from ..families.flux1 import FILL_TOKEN_WIDTH, FluxShape
+from ..moe import LowRank, RoutedDelta
+from .files import TensorFile, account, not_finite, save_atomically
 from .forms import widened
 
 PREFIX = "transformer."
@@ -41,16 +42,7 @@ def read(file: TensorFile) -> Adapter:
     source = str(file.path)
     spec = _spec(file, source)
     expected = {key: shape for site in spec.sites for slot in site.slots for key, shape in _shapes(slot, site, spec)}
-    missing, unexpected = difference(file.names(), expected)
-    problems = [f"{len(missing)} missing: {name_some(missing)}"] if missing else []
-    problems += [f"{len(unexpected)} unexpected: {name_some(unexpected)}"] if unexpected else []
-    wrong = [
-        f"{key} is {list(file.shape(key))}, {list(shape)} expected"
-        for key, shape in expected.items()
-        if key in file and file.shape(key) != shape
-    ]
-    problems += [f"{len(wrong)} of wrong shape: {name_some(wrong)}"] if wrong else []
-    if problems:
+    if problems := account(file, expected):
         raise CheckpointError(
             source,
             problems,
@@ -66,15 +58,13 @@ def read(file: TensorFile) -> Adapter:
 def unpack(adapter: Adapter) -> Iterator[tuple[str, Tensor]]:
     """The adapter's tensors under upstream's names: the inverse of `read`, for exporting."""
     for index, site in enumerate(adapter.sites):
-        delta, ranks = adapter.delta(index), adapter.spec.ranks_at(site)
-        for slot, (down, up) in zip(site.slots, low_rank_parts(delta), strict=True):
-            names = _part_names(site, adapter.spec)
-            parts = zip(names, down.split(ranks), up.split(ranks, dim=1), strict=True)
-            for name, part_down, part_up in parts:
-                yield f"{PREFIX}{slot.key}.lora_A{name}.weight", part_down
-                yield f"{PREFIX}{slot.key}.lora_B{name}.weight", part_up
+        delta, names = adapter.delta(index), _part_names(site, adapter.spec)
+        for projection, slot in enumerate(site.slots):
+            for name, (down, up) in zip(names, delta.parts(projection), strict=True):
+                yield f"{PREFIX}{slot.key}.lora_A{name}.weight", down
+                yield f"{PREFIX}{slot.key}.lora_B{name}.weight", up
             if site.routed:
-                yield f"{PREFIX}{slot.key}.lora_route.weight", delta.down_gate[-delta.gates :]
+                yield f"{PREFIX}{slot.key}.lora_route.weight", delta.gate(projection)
 
 
 def static_mean(adapter: Adapter) -> Iterator[tuple[Site, Slot, Tensor, Tensor]]:
@@ -103,11 +93,15 @@ def save_static(adapter: Adapter, path: Path) -> None:
     save_atomically(tensors, path, {_STATIC: Path(adapter.source).name})
 
 
-def low_rank_parts(delta: RoutedDelta) -> list[tuple[Tensor, Tensor]]:
-    """(down [K, in], up [out, K]) of each projection, without the gates."""
-    rows = delta.down_gate.shape[0] - delta.gates
-    downs = delta.down_gate[:rows].chunk(delta.projections)
-    return list(zip(downs, delta.up, strict=True))
+def low_rank_parts(delta: RoutedDelta) -> list[LowRank]:
+    """(down [K, in], up [out, K]) of each projection: its parts side by side, without the gates."""
+    return [_side_by_side(delta.parts(projection)) for projection in range(delta.projections)]
+
+
+def _side_by_side(parts: list[LowRank]) -> LowRank:
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([down for down, _ in parts]), torch.cat([up for _, up in parts], dim=1)
 
 
 def _spec(file: TensorFile, source: str) -> AdapterSpec:
@@ -161,7 +155,12 @@ def _pack(file: TensorFile, site: Site, spec: AdapterSpec, faults: list[str]) ->
         return tensor
 
     names = _part_names(site, spec)
-    downs = [read_checked(f"{slot.key}.lora_A{name}.weight") for slot in site.slots for name in names]
+    parts = [
+        [
+            (read_checked(f"{slot.key}.lora_A{name}.weight"), read_checked(f"{slot.key}.lora_B{name}.weight"))
+            for name in names
+        ]
+        for slot in site.slots
+    ]
     gates = [read_checked(f"{slot.key}.lora_route.weight") for slot in site.slots] if site.routed else []
-    ups = [torch.cat([read_checked(f"{slot.key}.lora_B{name}.weight") for name in names], 1) for slot in site.slots]
-    return spec.pack(site, torch.cat(downs + gates), None, torch.stack(ups))
+    return spec.of_parts(site, parts, gates)

@@ -1,6 +1,8 @@
 """The released X2Edit layout: `lora.safetensors` with `task_embeddings.bin` beside it (upstream `train_1024.py:1057`).
 
-The file stores neither top-k nor alpha; upstream's are 2 and the rank. Experts and rank follow from shapes.
+The file stores neither top-k nor alpha; upstream's are 2 and the rank. Experts and rank follow from shapes. One of FLUX.1
+has single blocks, one of Qwen-Image has none; that one also holds experts at `proj` that upstream never applies. They may
+be absent here, and are not read but to say whether they would do anything.
 """
 
 from __future__ import annotations
@@ -13,15 +15,19 @@ import torch
 from torch import Tensor
 
 from ..adapter import Adapter, AdapterSpec
-from ..errors import CheckpointError, X2EditError, name_some
-from ..moe import RoutedDelta
-from ..sites import FluxShape, Site, Slot, x2edit_sites
+from ..errors import CheckpointError, X2EditError
+from ..families import FLUX1, QWEN_IMAGE, Family, Shape, Site, Slot
+from ..families.qwen_image import QwenShape, stored_slots
+from ..moe import LowRank, RoutedDelta
+from ..reference import AUTOMATIC_OFFSETS
 from ..tasks import TASK_COUNT
-from .files import TensorFile, difference, not_finite, read_pickle
+from .files import TensorFile, account, columns, not_finite, read_pickle
 
 TASK_FILE = "task_embeddings.bin"
 ALIGNNET_FILE = "diffusion_pytorch_model.bin"
 TOP_K = 2
+UNAPPLIED = "not applied"
+"""Note of an adapter whose file holds experts that are not zero where nobody applies any."""
 
 _KEY = re.compile(r"^(single_)?transformer_blocks\.(\d+)\.attn\.processor\.(q|k|v|proj)_moe_lora\.(.+)\.weight$")
 
@@ -35,21 +41,22 @@ def read(file: TensorFile) -> Adapter:
     """The adapter in `file` and its task table; raises `CheckpointError` listing every problem found."""
     source = str(file.path)
     spec = _spec(file, source)
-    expected = {key for site in spec.sites for slot in site.slots for key in _slot_shapes(slot, spec, 0)}
-    missing, unexpected = difference(file.names(), expected)
-    problems = [f"{len(missing)} missing: {name_some(missing)}"] if missing else []
-    problems += [f"{len(unexpected)} unexpected: {name_some(unexpected)}"] if unexpected else []
-    task_width = 0 if missing else _task_width(file, spec)
-    problems += _wrong_shapes(file, spec, task_width)
+    task_width = _task_width(file, spec)
+    stored = _stored_only(spec, task_width)
+    held = stored if any(key in file for key in stored) else {}
+    problems = account(file, _shapes(spec, task_width) | held)
     table: Tensor | None = None
     if task_width:
         table, faults = _task_table(file.path.with_name(TASK_FILE), task_width)
         problems += faults
     if problems:
-        raise CheckpointError(source, problems, "An X2Edit adapter for FLUX in the released layout was expected.")
-    deltas = [_pack(file, site, spec, task_width, problems) for site in spec.sites]
+        expected = f"An X2Edit adapter for {spec.made_for.title} in the released layout was expected."
+        raise CheckpointError(source, problems, expected)
+    deltas = [_pack(file, site, spec, problems) for site in spec.sites]
     if problems:
         raise CheckpointError(source, problems, "The file is damaged or its training diverged.")
+    if any(key.endswith(".up.weight") and key in file and bool(file.tensor(key).any()) for key in stored):
+        spec.notes[UNAPPLIED] = "proj"
     return Adapter(spec, deltas, table, source)
 
 
@@ -65,12 +72,6 @@ def _spec(file: TensorFile, source: str) -> AdapterSpec:
         depth[single] = max(depth[single], int(match[2]) + 1)
         if inner := re.match(r"experts\.(\d+)\.", match[4]):
             experts = max(experts, int(inner[1]) + 1)
-    if not depth[True]:
-        raise CheckpointError(
-            source,
-            [f"it holds {depth[False]} blocks of one kind and no single_transformer_blocks: a Qwen-Image adapter"],
-            "This pack edits with FLUX; take X2Edit's FLUX adapter (5,130 tensors, about 2 GB in bf16).",
-        )
     first = next((key for key in sorted(file.names()) if key.endswith("experts.0.down.weight")), None)
     if first is None or len(file.shape(first)) != 2:
         raise CheckpointError(source, ["no expert's down.weight of two dimensions was found"])
@@ -82,16 +83,33 @@ def _spec(file: TensorFile, source: str) -> AdapterSpec:
     shared = any(".shared_experts." in key for key in file.names())
     notes = {"alignnet": ALIGNNET_FILE} if file.path.with_name(ALIGNNET_FILE).exists() else {}
     try:
-        shape = FluxShape(hidden, depth[False], depth[True])
-        return AdapterSpec("x2edit", shape, experts, rank, min(TOP_K, experts), float(rank), shared, notes=notes)
+        family, shape = _family(hidden, depth[False], depth[True])
+        return AdapterSpec(
+            "x2edit",
+            shape,
+            experts,
+            rank,
+            min(TOP_K, experts),
+            float(rank),
+            shared,
+            offsets=(0, 0) if family is QWEN_IMAGE else AUTOMATIC_OFFSETS,
+            notes=notes,
+            family=family.name,
+        )
     except X2EditError as error:
         raise CheckpointError(source, [str(error)]) from error
 
 
+def _family(hidden: int, double: int, single: int) -> tuple[Family, Shape]:
+    if single:
+        return FLUX1, FLUX1.shape(hidden, double, single)
+    return QWEN_IMAGE, QWEN_IMAGE.shape(hidden, double)
+
+
 def _task_width(file: TensorFile, spec: AdapterSpec) -> int:
     """Columns of the gate beyond the hidden state: the width of the task table, 0 for a gate without task."""
-    gate = file.shape(f"{spec.sites[0].slots[0].key}.gate.weight")
-    return max(gate[-1] - spec.shape.hidden, 0)
+    gate = next((key for key in sorted(file.names()) if key.endswith(".gate.weight")), None)
+    return max(columns(file, gate) - spec.shape.hidden, 0) if gate else 0
 
 
 def _slot_shapes(slot: Slot, spec: AdapterSpec, task_width: int) -> dict[str, tuple[int, int]]:
@@ -108,14 +126,16 @@ def _expert_names(spec: AdapterSpec) -> list[str]:
     return [f"experts.{index}" for index in range(spec.experts)] + (["shared_experts"] if spec.shared else [])
 
 
-def _wrong_shapes(file: TensorFile, spec: AdapterSpec, task_width: int) -> list[str]:
-    wrong = []
-    for site in spec.sites:
-        for slot in site.slots:
-            for key, shape in _slot_shapes(slot, spec, task_width).items():
-                if key in file and file.shape(key) != shape:
-                    wrong.append(f"{key} is {list(file.shape(key))}, {list(shape)} expected")
-    return [f"{len(wrong)} of wrong shape: {name_some(wrong)}"] if wrong else []
+def _shapes(spec: AdapterSpec, task_width: int) -> dict[str, tuple[int, ...]]:
+    """Key → shape of everything a file of this spec holds."""
+    slots = (slot for site in spec.sites for slot in site.slots)
+    return {key: shape for slot in slots for key, shape in _slot_shapes(slot, spec, task_width).items()}
+
+
+def _stored_only(spec: AdapterSpec, task_width: int) -> dict[str, tuple[int, ...]]:
+    """Key → shape of what upstream stores for Qwen-Image and does not apply."""
+    slots = stored_slots(spec.shape) if isinstance(spec.shape, QwenShape) else ()
+    return {key: shape for slot in slots for key, shape in _slot_shapes(slot, spec, task_width).items()}
 
 
 def _task_table(path: Path, width: int) -> tuple[Tensor | None, list[str]]:
@@ -130,7 +150,7 @@ def _task_table(path: Path, width: int) -> tuple[Tensor | None, list[str]]:
     return None, [f"{TASK_FILE}: a `weight` of [{TASK_COUNT}, {width}] was expected, {found} found"]
 
 
-def _pack(file: TensorFile, site: Site, spec: AdapterSpec, task_width: int, problems: list[str]) -> RoutedDelta:
+def _pack(file: TensorFile, site: Site, spec: AdapterSpec, problems: list[str]) -> RoutedDelta:
     """Pack a site's slots for the fused products; NaN and infinities are added to `problems`."""
 
     def read_checked(key: str) -> Tensor:
@@ -138,30 +158,27 @@ def _pack(file: TensorFile, site: Site, spec: AdapterSpec, task_width: int, prob
         problems.extend(not_finite(key, tensor))
         return tensor
 
-    hidden, names = spec.shape.hidden, _expert_names(spec)
-    gates = [read_checked(f"{slot.key}.gate.weight") for slot in site.slots]
-    downs = [read_checked(f"{slot.key}.{name}.down.weight") for slot in site.slots for name in names]
-    ups = [torch.cat([read_checked(f"{slot.key}.{name}.up.weight") for name in names], dim=1) for slot in site.slots]
-    down_gate = torch.cat([*downs, *(gate[:, :hidden] for gate in gates)])
-    task_gate = torch.cat([gate[:, hidden:] for gate in gates]) if task_width else None
-    return spec.pack(site, down_gate, task_gate, torch.stack(ups))
+    def low_rank(key: str) -> LowRank:
+        return read_checked(f"{key}.down.weight"), read_checked(f"{key}.up.weight")
+
+    parts = [[low_rank(f"{slot.key}.{name}") for name in _expert_names(spec)] for slot in site.slots]
+    return spec.of_parts(site, parts, [read_checked(f"{slot.key}.gate.weight") for slot in site.slots])
 
 
 def unpack(adapter: Adapter) -> Iterator[tuple[str, Tensor]]:
-    """The adapter's tensors under upstream's names: the inverse of `read`, for exporting."""
-    spec = adapter.spec
-    for index, site in enumerate(x2edit_sites(spec.shape)):
+    """The adapter's tensors under upstream's names: the inverse of `read`, for exporting.
+
+    What upstream's loader expects and does not apply is zero.
+    """
+    names = _expert_names(adapter.spec)
+    for index, site in enumerate(adapter.sites):
         delta = adapter.delta(index)
-        names = _expert_names(spec)
-        downs = delta.down_gate[: delta.down_gate.shape[0] - delta.gates].view(
-            len(site.slots), len(names), spec.rank, -1
-        )
-        gates = delta.down_gate[delta.down_gate.shape[0] - delta.gates :].view(len(site.slots), spec.experts, -1)
-        if delta.task_gate is not None:
-            gates = torch.cat((gates, delta.task_gate.view(len(site.slots), spec.experts, -1)), dim=-1)
-        for position, slot in enumerate(site.slots):
-            yield f"{slot.key}.gate.weight", gates[position]
-            for number, name in enumerate(names):
-                columns = slice(number * spec.rank, (number + 1) * spec.rank)
-                yield f"{slot.key}.{name}.down.weight", downs[position, number]
-                yield f"{slot.key}.{name}.up.weight", delta.up[position][:, columns]
+        for projection, slot in enumerate(site.slots):
+            yield f"{slot.key}.gate.weight", delta.gate(projection)
+            for name, (down, up) in zip(names, delta.parts(projection), strict=True):
+                yield f"{slot.key}.{name}.down.weight", down
+                yield f"{slot.key}.{name}.up.weight", up
+    like = adapter.delta(0).up
+    width = 0 if adapter.task_table is None else adapter.task_table.shape[1]
+    for key, shape in _stored_only(adapter.spec, width).items():
+        yield key, torch.zeros(shape, dtype=like.dtype)

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from ..adapter import Adapter, AdapterSpec
-from ..sites import FluxShape, Site
+from ..families import FLUX1, Family, Shape, Site
+from ..moe import LowRank
 from ..tasks import TASK_COUNT
 from .batches import generator
 from .config import AdapterConfig, Kind
 
 
-def spec_for(kind: Kind, config: AdapterConfig, shape: FluxShape) -> AdapterSpec:
+def spec_for(kind: Kind, config: AdapterConfig, shape: Shape, family: Family = FLUX1) -> AdapterSpec:
     """What an adapter of this kind is. `lora` has the sites of `x2edit` with the always-on part alone."""
     table = kind if kind.startswith("icedit") else "x2edit"
     plain = kind in ("lora", "icedit")
@@ -30,32 +31,35 @@ def spec_for(kind: Kind, config: AdapterConfig, shape: FluxShape) -> AdapterSpec
         order="topk_first" if kind == "icedit_moe" else "softmax_first",
         offsets=(0, 0) if kind.startswith("icedit") else (config.offset_512, config.offset_1024),
         plain_rank=config.plain_rank,
+        family=family.name,
     )
 
 
 def new_adapter(spec: AdapterSpec, task_aware: bool, seed: int) -> Adapter:
-    """An adapter with float32 weights drawn from the seed; the task table is as wide as the FLUX."""
+    """An adapter with float32 weights drawn from the seed; the task table is as wide as the model."""
     source = generator(seed, "adapter")
     task_width = spec.shape.hidden if task_aware else 0
     deltas = []
     for site in spec.sites:
-        shapes = spec.shapes_at(site, task_width)
-        drawn = _drawn(spec, site, shapes, task_width, source)
-        deltas.append(spec.pack(site, drawn["down_gate"], drawn.get("task_gate"), torch.zeros(shapes["up"])))
+        parts, gates = _drawn(spec, site, task_width, source)
+        deltas.append(spec.of_parts(site, parts, gates))
     table = torch.randn(TASK_COUNT, task_width, generator=source) if task_aware else None
     return Adapter(spec, deltas, table, "a new adapter").requires_grad_(True)
 
 
 def _drawn(
-    spec: AdapterSpec, site: Site, shapes: dict[str, tuple[int, ...]], task_width: int, source: torch.Generator
-) -> dict[str, Tensor]:
-    """Down-projections N(0, 1/rank²), gates uniform within 1/√fan-in: Kaiming's with slope √5."""
-    rows, width = shapes["down_gate"]
-    gates = len(site.slots) * spec.experts_at(site)
-    ranks = torch.tensor(spec.ranks_at(site) * len(site.slots))
-    spread = (1.0 / ranks).repeat_interleave(ranks)
-    down = torch.randn(rows - gates, width, generator=source) * spread[:, None]
-    bound = 1 / math.sqrt(width + task_width)
-    gate = (torch.rand(gates, width + task_width, generator=source) * 2 - 1) * bound
-    drawn = {"down_gate": torch.cat((down, gate[:, :width]))}
-    return drawn | ({"task_gate": gate[:, width:].contiguous()} if "task_gate" in shapes else {})
+    spec: AdapterSpec, site: Site, task_width: int, source: torch.Generator
+) -> tuple[list[list[LowRank]], list[Tensor]]:
+    """Down-projections N(0, 1/rank²), gates uniform within 1/√fan-in: Kaiming's with slope √5. All downs are drawn first."""
+    ranks = spec.ranks_at(site)
+    each = torch.tensor(ranks * len(site.slots))
+    spread = (1.0 / each).repeat_interleave(each)
+    down = torch.randn(len(spread), site.in_width, generator=source) * spread[:, None]
+    parts = [
+        [(part, torch.zeros(site.width, rank)) for part, rank in zip(of_slot.split(ranks), ranks, strict=True)]
+        for of_slot in down.chunk(len(site.slots))
+    ]
+    fan_in, experts = site.in_width + task_width, spec.experts_at(site)
+    bound = 1 / math.sqrt(fan_in)
+    gates = (torch.rand(len(site.slots) * experts, fan_in, generator=source) * 2 - 1) * bound
+    return parts, list(gates.split(experts)) if experts else []

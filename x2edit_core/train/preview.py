@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from .. import flow
-from ..shift import reference_sigmas
+from ..shift import FLUX_SCHEDULE
 from .model import Inputs, Model
 from .samples import Batch, TextEncoder
 
@@ -45,7 +45,7 @@ def sampled(model: Model, text: TextEncoder, batch: Batch, steps: int) -> Tensor
     references = () if batch.reference is None else (batch.reference.to(device),)
     concat = None if batch.concat is None else batch.concat.to(device)
     latent = batch.noise.to(device)
-    sigmas = reference_sigmas(steps, latent.shape[-1] * latent.shape[-2] // 4)
+    sigmas = FLUX_SCHEDULE.sigmas(steps, latent.shape[-1] * latent.shape[-2] // 4)
     for sigma, following in itertools.pairwise(sigmas):
         times = torch.full((len(latent),), sigma, device=device)
         inputs = Inputs(latent, times, context, pooled, batch.tasks, references, concat)

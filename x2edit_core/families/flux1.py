@@ -1,16 +1,16 @@
-"""The one table of where adapters attach in FLUX; loader, patcher and trainer iterate the same rows.
+"""FLUX.1: where adapters attach in it; loader, patcher and trainer iterate the same rows.
 
-A site is a Linear of the host's FLUX. Its slots are the columns of that Linear's output that a file's projections
-belong to: the released files name q, k and v apart, the host fuses them into one `qkv` or `linear1` (BFL layout).
+The host fuses q, k and v of a block into one `qkv`, or with the MLP into one `linear1` (BFL layout).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from .errors import X2EditError
+from ..shift import FLUX_SCHEDULE
+from .family import Family, require_whole
+from .sites import Site, Slot
 
 
 @dataclass(frozen=True)
@@ -22,55 +22,10 @@ class FluxShape:
     single: int
 
     def __post_init__(self) -> None:
-        limits = {"hidden": (1, 1 << 16), "double": (0, 512), "single": (0, 512)}
-        for name, (least, most) in limits.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or not least <= value <= most:
-                raise X2EditError(f"FLUX {name} = {value!r} found; a whole number from {least} to {most} was expected.")
+        require_whole("FLUX", self, {"hidden": (1, 1 << 16), "double": (0, 512), "single": (0, 512)})
 
     def __str__(self) -> str:
         return f"hidden {self.hidden}, {self.double} double and {self.single} single blocks"
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One projection of a site: its key prefix in upstream's file, and its columns in the Linear's output."""
-
-    key: str
-    start: int
-    width: int
-
-
-@dataclass(frozen=True)
-class Site:
-    """A Linear of the host's FLUX that low-rank parts attach to; all its slots are of one width.
-
-    `side`: what they read: the Linear's `input`, or its `output` (serial, y + MoE(y)). `stream`: tokens that pass
-    through it: `image` = target and reference tokens, `all` = text too, `vector` = the modulation vector alone.
-    `routed`: experts chosen token by token; else one plain LoRA. `part` tells sites of the same Linear apart.
-    """
-
-    module: str
-    side: Literal["input", "output"]
-    stream: Literal["image", "all", "vector"]
-    in_width: int
-    slots: tuple[Slot, ...]
-    routed: bool = True
-    part: str = ""
-
-    @property
-    def name(self) -> str:
-        """Unlike `module`, different for each site of an adapter."""
-        return f"{self.module}.{self.part}" if self.part else self.module
-
-    @property
-    def width(self) -> int:
-        """Output columns of one slot."""
-        return self.slots[0].width
-
-    @property
-    def starts(self) -> tuple[int, ...]:
-        return tuple(slot.start for slot in self.slots)
 
 
 def x2edit_sites(shape: FluxShape) -> tuple[Site, ...]:
@@ -134,30 +89,31 @@ def icedit_moe_sites(shape: FluxShape) -> tuple[Site, ...]:
     return icedit_sites(shape, routed=True)
 
 
-SITE_TABLES: dict[str, Callable[[FluxShape], tuple[Site, ...]]] = {
-    "x2edit": x2edit_sites,
-    "icedit": icedit_sites,
-    "icedit_moe": icedit_moe_sites,
-}
-"""Adapter kind → the function that lists its sites for a FLUX of a given shape."""
-
-
-def sites_for(kind: str, shape: FluxShape) -> tuple[Site, ...]:
-    """The sites of an adapter kind; raises `X2EditError` for a kind this version does not know."""
-    if kind not in SITE_TABLES:
-        raise X2EditError(f"Adapter kind {kind!r} is not known; expected one of: {', '.join(SITE_TABLES)}.")
-    return SITE_TABLES[kind](shape)
-
-
-def read_outputs(shape: FluxShape) -> frozenset[str]:
-    """Modules whose output some kind of adapter reads; what another adds there must not be in it by then."""
-    tables = (sites(shape) for sites in SITE_TABLES.values())
-    return frozenset(site.module for table in tables for site in table if site.side == "output")
-
-
 def _plain(module: str, stream: Literal["image", "vector"], in_width: int, key: str, width: int) -> Site:
     return Site(module, "input", stream, in_width, (Slot(key, 0, width),), routed=False)
 
 
 def _slots(key: str, names: tuple[str, ...], width: int) -> tuple[Slot, ...]:
     return tuple(Slot(f"{key}.{name}_moe_lora", index * width, width) for index, name in enumerate(names))
+
+
+def _looks_like(module: Any) -> bool:
+    """Whether a module has FLUX.1's blocks: modulation of their own, which FLUX.2's lack, and a pooled text."""
+    parts = ("double_blocks", "single_blocks", "img_in", "time_in", "vector_in")
+    return all(hasattr(module, part) for part in parts) and not module.params.global_modulation
+
+
+def _shape_of(module: Any) -> FluxShape:
+    return FluxShape(module.hidden_size, len(module.double_blocks), len(module.single_blocks))
+
+
+FLUX1 = Family(
+    name="flux1",
+    title="FLUX.1",
+    models="a FLUX.1 dev, Krea, schnell, shuttle or Fill model",
+    shape=FluxShape,
+    tables={"x2edit": x2edit_sites, "icedit": icedit_sites, "icedit_moe": icedit_moe_sites},
+    looks_like=_looks_like,
+    shape_of=_shape_of,
+    schedule=FLUX_SCHEDULE,
+)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from x2edit_core.errors import X2EditError
-from x2edit_core.sites import FluxShape, sites_for, x2edit_sites
+from x2edit_core.families import FLUX1, family_named
+from x2edit_core.families.flux1 import FluxShape, x2edit_sites
 
 FLUX = FluxShape(hidden=3072, double=19, single=38)
 
@@ -44,4 +45,6 @@ def test_impossible_shapes_are_refused(shape):
 
 def test_unknown_kind_is_named():
     with pytest.raises(X2EditError, match="'qwen'"):
-        sites_for("qwen", FLUX)
+        FLUX1.sites("qwen", FLUX)
+    with pytest.raises(X2EditError, match="'sdxl'"):
+        family_named("sdxl")

@@ -1,0 +1,109 @@
+"""References on the host's Qwen-Image: where they stand, and the grid that X2Edit's adapter was trained with.
+
+Frame k for the k-th reference and the target's own t (upstream `pipeline_qwen_image.py:731`). Positions are centred as
+diffusers does, for rows and columns alike: the host counts from -⌊n/2⌋, diffusers from -(n - ⌊n/2⌋), so that on a grid with
+an odd side every image token stands one further from the text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...attach import Forward
+from ...errors import ModelMismatchError
+from ...reference import foreign_method
+from ..call import Call
+from ..notices import say_once
+
+METHOD = "index"
+_OTHER_METHODS = ("index_timestep_zero", "negative_index")
+
+
+def choose_method(network: Any, call: Call, flags: Sequence[bool]) -> None:
+    """Sets the host's method for the references of a pass, `flags` says which are ours.
+
+    Ours need frame k and the target's t. The host has one method for all, so those of other nodes get it too; raises
+    `ModelMismatchError` if their node asked for one that cannot go together with it.
+    """
+    foreign = foreign_method(call["ref_latents_method"])
+    if not all(flags) and foreign in _OTHER_METHODS:
+        raise ModelMismatchError(
+            f"The conditioning holds references of X2Edit Reference and others that another node wants placed by "
+            f"{foreign!r}; Qwen-Image places all of them in one way. Use one of the two nodes for all references."
+        )
+    if not all(flags) and getattr(network, "default_ref_method", METHOD) != METHOD:
+        say_once(
+            "references of a base",
+            f"X2Edit: this base places references by {network.default_ref_method!r}; beside one of X2Edit Reference those "
+            f"of other nodes are placed by {METHOD!r} too, as the adapter was trained.",
+        )
+    call["ref_latents_method"] = METHOD
+
+
+class Branches:
+    """Whether both branches of guidance had a reference of ours: trained were two that differ in their words alone."""
+
+    def __init__(self) -> None:
+        self._referenced: dict[int, bool] = {}
+
+    def tell(self, options: dict[str, Any], referenced: bool) -> None:
+        """Note a pass; the host says by `cond_or_uncond` whether it is of the positive (0) or the negative branch (1)."""
+        self._referenced.update(dict.fromkeys(options.get("cond_or_uncond", ()), referenced))
+        if self._referenced.get(0) and self._referenced.get(1) is False:
+            say_once(
+                "negative without reference",
+                "X2Edit: the negative conditioning has no reference, the positive has one, so guidance also pushes away from "
+                "the source. Put an X2Edit Reference with the same picture behind the negative output as well.",
+            )
+
+
+class Centring:
+    """Positions of one pass as diffusers centres them, given by `process_img` within `placing`."""
+
+    def __init__(self, network: Any) -> None:
+        self._network = network
+        self._placed = False
+
+    @contextlib.contextmanager
+    def placing(self) -> Iterator[None]:
+        network, missing = self._network, object()
+        before, original = network.__dict__.get("process_img", missing), network.process_img
+
+        def process_img(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+            tokens, ids, *rest = original(x, *args, **kwargs)
+            self._placed = True
+            return (tokens, self._centred(x, ids), *rest)
+
+        network.__dict__["process_img"] = process_img
+        try:
+            yield
+        finally:
+            if before is missing:
+                del network.__dict__["process_img"]
+            else:
+                network.__dict__["process_img"] = before
+
+    def _centred(self, x: Tensor, ids: Tensor) -> Tensor:
+        """Position ids [B, T, 3] of latent x [B, C, t, h, w]; an odd number of rows or columns moves them by one."""
+        size = self._network.patch_size
+        rows, columns = (-(-side // size) for side in x.shape[-2:])
+        return ids - ids.new_tensor([0, rows % 2, columns % 2]) if rows % 2 or columns % 2 else ids
+
+    def required(self) -> list[tuple[nn.Module, Forward]]:
+        """A forward of the first block that raises `ModelMismatchError` where another pack's pass made positions itself."""
+        block = self._network.transformer_blocks[0]
+        original: Callable[..., Any] = block.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if not self._placed:
+                raise ModelMismatchError(
+                    "Another node pack replaced Qwen-Image's own forward pass and gives positions of its own, where the "
+                    "adapter would act wrongly. Bypass that pack's node for this model, or update the pack."
+                )
+            return original(*args, **kwargs)
+
+        return [(block, forward)]
