@@ -235,3 +235,33 @@ def test_an_adapter_without_table_has_no_tasks(adapter):
     plain = Adapter(adapter.spec, [adapter.delta(i) for i in range(len(adapter.sites))], None, "plain")
     with pytest.raises(X2EditError, match="no task table"):
         plain.task_embeddings(tasks("add").entries)
+
+
+def test_layers_are_found_through_the_shell_of_a_compiled_module(model):
+    """torch.compile puts a module into `_orig_mod` of another, the blocks' as well as a layer's."""
+    wanted = model.double_blocks[0].img_attn.qkv
+
+    class Shell(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self._orig_mod = inner
+
+    model.double_blocks[0].img_attn.qkv = Shell(wanted)
+    model.double_blocks[0] = Shell(model.double_blocks[0])
+    assert find_module(Shell(model), "double_blocks.0.img_attn.qkv") is wanted
+
+
+@torch.no_grad()
+def test_an_adapter_without_tasks_serves_every_row_alike(model):
+    adapter = random_adapter(dtype=torch.float64)
+    deltas = [adapter.delta(index) for index in range(len(adapter.sites))]
+    for delta in deltas:
+        delta.task_gate = None
+    attachment = Attachment(Adapter(adapter.spec, deltas, None, "plain"))
+    assert attachment.task_biases() == [None] * 4 and attachment.entry_rows(3, 1) == (0, 0, 0)
+    x = torch.randn(3, 4, 16, dtype=torch.float64)
+    with attached(model, [attachment], rows=3):
+        found = model(x)
+    with attached(model, [attachment], rows=1):
+        alone = model(x[1:2])
+    torch.testing.assert_close(found[1:2], alone, rtol=1e-12, atol=1e-12)

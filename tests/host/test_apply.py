@@ -183,13 +183,17 @@ def test_both_halves_of_guidance_use_their_rows_task(pack, golden, base, adapter
 
 def test_at_its_edges_a_range_is_the_hosts(pack, base, adapter, positive, apply, run):
     """A step that lies exactly on a border belongs to the range that begins there, not to the one that ends."""
-    border = float(base.get_model_object("model_sampling").percent_to_sigma(0.5))
-    whole = run(apply(pack, base, adapter), positive, border)
-    ends, begins = apply(pack, base, adapter, end_percent=0.5), apply(pack, base, adapter, start_percent=0.5)
-    assert torch.equal(run(begins, positive, border), whole)
-    resting = run(ends, positive, border)
+    (plain,) = pack.run("ModelSamplingFlux", model=base, max_shift=0.0, base_shift=0.0, width=1024, height=1024)
+    border = plain.get_model_object("model_sampling").percent_to_sigma(0.5)
+    assert border == 0.5, "without a shift, so that no rounding decides"
+
+    def found(**inputs):
+        return run(apply(pack, plain, adapter, **inputs), positive, border)
+
+    whole, resting = found(), found(end_percent=0.5)
+    assert torch.equal(found(start_percent=0.5), whole)
     assert not torch.equal(resting, whole)
-    assert torch.equal(resting, run(apply(pack, base, adapter, end_percent=0.1), positive, border))
+    assert torch.equal(resting, found(end_percent=0.1))
 
 
 def test_three_pictures_with_two_tasks_use_them_alike_in_both_halves_of_guidance(pack, golden, base, adapter):
