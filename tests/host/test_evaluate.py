@@ -46,7 +46,7 @@ size = 64
 @pytest.fixture(scope="module")
 def graph(server):
     """The shipped workflow with the embedded models and few steps, as the host takes it."""
-    graph = with_demo_models(load_graph(WORKFLOWS / "x2edit_edit.json", server))
+    graph = with_demo_models(load_graph(WORKFLOWS / "X2Edit (all nodes).json", server))
     for node in graph.values():
         if node["class_type"] == "KSampler":
             node["inputs"]["steps"] = STEPS
@@ -180,7 +180,7 @@ def test_a_case_that_runs_too_long_is_stopped(server, graph):
 def test_shipped_workflows_say_where_a_case_goes_or_what_to_name(server, path):
     """Those with several turns or results cannot know which one is meant."""
     graph = load_graph(path, server)
-    if path.stem in ("icedit_multiturn", "icedit_training_free"):
+    if path.stem in ("ICEdit several turns (all nodes)", "ICEdit without adapter (all nodes)"):
         with pytest.raises(PlaceError, match=r"places\."):
             Editor(server, graph)
         return
@@ -191,6 +191,6 @@ def test_shipped_workflows_say_where_a_case_goes_or_what_to_name(server, path):
 
 
 def test_a_place_of_ones_own_picks_a_turn(server):
-    graph = load_graph(WORKFLOWS / "icedit_multiturn.json", server)
+    graph = load_graph(WORKFLOWS / "ICEdit several turns (all nodes).json", server)
     named = Places(instruction=(("8", "instruction"),), output="13")
     assert Editor(server, graph, named).places.image == (("5", "image"),)

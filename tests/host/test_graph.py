@@ -13,7 +13,7 @@ from x2edit_core.workflow.graph import to_api
 
 SHIPPED = sorted(WORKFLOWS.glob("*.json"))
 _OUR_LOADERS = {"X2EditAdapterLoader", "X2EditAlignNetLoader"}
-NEEDS = {"icedit_training_free": "attention patches"}
+NEEDS = {"ICEdit without adapter (all nodes)": "attention patches"}
 
 
 def _with_needs(path):

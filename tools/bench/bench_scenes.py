@@ -25,7 +25,7 @@ from x2edit_core.evaluate.editor import load_graph
 from x2edit_core.evaluate.scenes import run_scenes
 from x2edit_core.tasks import Task
 
-DEFAULT = WORKFLOWS / "x2edit_edit.json"
+DEFAULT = WORKFLOWS / "X2Edit (all nodes).json"
 
 
 def wrong(task: Task) -> Task:

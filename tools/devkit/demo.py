@@ -21,7 +21,7 @@ from .pictures import EDITS
 from .replace import with_demo_models
 from .server import Server
 
-DEFAULT_WORKFLOW = WORKFLOWS / "x2edit_edit.json"
+DEFAULT_WORKFLOW = WORKFLOWS / "X2Edit (all nodes).json"
 SHEET = "contact_sheet.png"
 
 
