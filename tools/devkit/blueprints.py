@@ -82,7 +82,7 @@ ICEDIT = Blueprint(
     (("ICEditCrop", "edit_mask"),),
 )
 EARLY_FILTER = Blueprint(
-    "Image Edit (X2Edit, best of several seeds)",
+    "Image Edit (X2Edit best of several seeds)",
     "Best seed X2Edit (all nodes)",
     "Begins an X2Edit edit with several seeds, lets a vision model behind a server pick one early, and finishes only that.",
     (
