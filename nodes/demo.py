@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..x2edit_core.demo import BASES
-from ..x2edit_core.demo.scenes import TASKS, Language, make_case
+from ..x2edit_core.miniature import BASES
 from ..x2edit_core.pixels import from_bytes
+from ..x2edit_core.scenes import TASKS, Language, make_case
 from ..x2edit_core.tasks import Task as TaskName
 from ..x2edit_core.tasks import TaskChoice
-from .types import Task
+from .sockets import Task
 
 _LANGUAGES = ("en", "zh")
 
@@ -43,7 +43,7 @@ class X2EditDemoModels(io.ComfyNode):
 
     @classmethod
     def execute(cls, base: str) -> io.NodeOutput:
-        from ..x2edit_core.comfy_bridge.demo import load_demo_models
+        from ..x2edit_core.comfy_bridge.miniature import load_demo_models
 
         return io.NodeOutput(*load_demo_models(base))
 

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..x2edit_core.comfy_bridge import folders
 from ..x2edit_core.comfy_bridge.models import load_managed
 from ..x2edit_core.errors import X2EditError
-from .types import Adapter
+from .sockets import Adapter
 
 
 class X2EditAdapterLoader(io.ComfyNode):

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..x2edit_core.comfy_bridge import pictures
 from ..x2edit_core.comfy_bridge.unread import warn_of_graph
 from ..x2edit_core.geometry import SIZE_RULES, EditLayout, SizeRule
-from .types import Layout
+from .sockets import Layout
 
 SIDE: dict[str, Any] = {"default": 0, "min": 0, "max": 8192, "step": 16, "optional": True, "advanced": True}
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from comfy_api.latest import io
 
 from ..x2edit_core.train.config import Kind
-from .types import Adapter
+from .sockets import Adapter
 
 KINDS = [kind for kind in get_args(Kind) if kind != "base"]
 
@@ -93,7 +93,7 @@ class X2EditTrain(io.ComfyNode):
         seed: int,
         further: str = "",
     ) -> io.NodeOutput:
-        from ..x2edit_core.comfy_bridge import training_node
+        from ..x2edit_core.comfy_bridge.training import node as training_node
 
         values = {"kind": kind, "steps": steps, "batch": batch, "seed": seed, "data": {"size": size}}
         values |= {"adapter": {"rank": rank, "experts": experts}, "optim": {"rate": learning_rate}}

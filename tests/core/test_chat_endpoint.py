@@ -20,8 +20,8 @@ from x2edit_core.chat.addresses import completions_url
 from x2edit_core.chat.endpoint import EndpointChat
 from x2edit_core.chat.keys import Keyring
 from x2edit_core.chat.transport import Limits
+from x2edit_core.choosing.judge import ChatJudge, pair_prompt
 from x2edit_core.errors import X2EditError
-from x2edit_core.judge import ChatJudge, pair_prompt
 
 from .chat_server import FakeServer, Handler, Reply, completion
 

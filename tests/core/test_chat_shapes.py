@@ -15,8 +15,8 @@ import torch
 from x2edit_core.chat import ChatError, Message
 from x2edit_core.chat.endpoint import EndpointChat
 from x2edit_core.chat.transport import Limits
+from x2edit_core.choosing.judge import ChatJudge, EditScore, ScoreJudge
 from x2edit_core.classify import classify
-from x2edit_core.judge import ChatJudge, EditScore, ScoreJudge
 from x2edit_core.tasks import TASK_NAMES, Task
 
 from .chat_server import FakeServer, Reply, completion

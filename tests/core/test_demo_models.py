@@ -5,9 +5,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from x2edit_core import demo
-from x2edit_core.demo import autoencoder, text
-from x2edit_core.demo.scenes import make_picture
+from x2edit_core import miniature as demo
+from x2edit_core.miniature import autoencoder, text
+from x2edit_core.scenes import make_picture
 
 
 def test_every_embedded_file_is_there():

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from x2edit_core.chat import ChatError
-from x2edit_core.demo.scenes import make_case
+from x2edit_core.choosing.judge import ScoreJudge
 from x2edit_core.evaluate.cases import Case, CaseError, png
 from x2edit_core.evaluate.config import EvaluateConfig, load_config, scoring_key
 from x2edit_core.evaluate.editor import Editor, load_graph
@@ -21,7 +21,7 @@ from x2edit_core.evaluate.report import columns, page, summary, table, write_rep
 from x2edit_core.evaluate.run import RESULTS, Evaluation, load_results
 from x2edit_core.evaluate.scenes import run_scenes, scene_case, score_scene
 from x2edit_core.evaluate.scores import Scorer
-from x2edit_core.judge import ScoreJudge
+from x2edit_core.scenes import make_case
 from x2edit_core.settings import ConfigError, parse_settings, to_toml
 from x2edit_core.tasks import Task
 from x2edit_core.workflow.client import PromptError, Result, ServerError

@@ -11,8 +11,7 @@ from PIL import Image
 from x2edit_core.chat import ChatError
 from x2edit_core.chat.endpoint import EndpointChat
 from x2edit_core.chat.transport import Limits
-from x2edit_core.errors import X2EditError
-from x2edit_core.judge import (
+from x2edit_core.choosing.judge import (
     ChatJudge,
     EditScore,
     HumanJudge,
@@ -22,6 +21,7 @@ from x2edit_core.judge import (
     parse_answer,
     parse_marks,
 )
+from x2edit_core.errors import X2EditError
 
 from .chat_server import FakeServer, Reply, completion
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from x2edit_core import seeds
+from x2edit_core.choosing import seeds
+from x2edit_core.choosing.judge import Pick, Verdict
+from x2edit_core.choosing.referee import Panel, Run
+from x2edit_core.choosing.seeds import Plan, select
+from x2edit_core.choosing.tournament import draw_selection
 from x2edit_core.errors import X2EditError
-from x2edit_core.judge import Pick, Verdict
-from x2edit_core.referee import Panel, Run
-from x2edit_core.seeds import Plan, select
-from x2edit_core.tournament import draw_selection
 
 
 class Counting:
@@ -204,8 +204,8 @@ def test_a_remote_judge_does_not_hold_a_quitting_process():
     """The process ends while a question is still unanswered; its time-out here is that of a machine, not of the judge."""
     program = (
         "import threading\n"
-        "from x2edit_core.judge import Verdict\n"
-        "from x2edit_core.referee import Candidate, Panel, Referee, Run\n"
+        "from x2edit_core.choosing.judge import Verdict\n"
+        "from x2edit_core.choosing.referee import Candidate, Panel, Referee, Run\n"
         "asked = threading.Event()\n"
         "panel = Panel(lambda a, b: (asked.set(), threading.Event().wait(3600)) and Verdict('A'), remote=True)\n"
         "with Referee(panel) as referee:\n"

@@ -40,7 +40,7 @@ def test_bases_go_through_the_hosts_own_sampler(pack, base, channels):
 
 
 def test_unknown_base_is_named(pack):
-    bridge, errors = pack.core("comfy_bridge.demo"), pack.core("errors")
+    bridge, errors = pack.core("comfy_bridge.miniature"), pack.core("errors")
     with pytest.raises(errors.X2EditError, match=r"'other'.*x2edit, fill"):
         bridge.load_demo_models("other")
 

@@ -19,11 +19,11 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from x2edit_core.demo import EMBEDDED
-from x2edit_core.demo.scenes import make_case
 from x2edit_core.evaluate.editor import Editor, load_graph
 from x2edit_core.evaluate.places import PlaceError, Places
 from x2edit_core.evaluate.scenes import scene_case
+from x2edit_core.miniature import EMBEDDED
+from x2edit_core.scenes import make_case
 from x2edit_core.tasks import Task
 from x2edit_core.workflow.client import PromptError
 

@@ -36,7 +36,7 @@ class Liking:
 
 @pytest.fixture(scope="module")
 def models(pack):
-    Liking.verdict = pack.core("judge").Verdict
+    Liking.verdict = pack.core("choosing.judge").Verdict
     return golden_models(pack)
 
 

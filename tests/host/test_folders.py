@@ -19,7 +19,7 @@ def adapters(pack, tmp_path, monkeypatch):
     for name in ("lora.safetensors", "task_embeddings.bin"):
         shutil.copyfile(GOLDEN / "x2edit" / name, tmp_path / "Édition one" / name)
     managed = pack.core("comfy_bridge.models").load_managed(tmp_path / "Édition one")
-    pack.core("checkpoint").save_adapter(managed.adapter, tmp_path / "sub" / "own.safetensors")
+    pack.core("adapters.checkpoint").save_adapter(managed.adapter, tmp_path / "sub" / "own.safetensors")
     (tmp_path / "notes.txt").write_text("no adapter")
     paths, extensions = folder_paths.folder_names_and_paths["x2edit"]
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "x2edit", ([*paths, str(tmp_path)], extensions))

@@ -8,7 +8,7 @@ import pytest
 from devkit.layout import WORKFLOWS
 from devkit.replace import REPLACEMENTS, with_demo_models, with_picture
 
-from x2edit_core.demo import EMBEDDED
+from x2edit_core.miniature import EMBEDDED
 from x2edit_core.workflow.graph import to_api
 
 SHIPPED = sorted(WORKFLOWS.glob("*.json"))

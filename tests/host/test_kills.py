@@ -82,7 +82,7 @@ def test_killed_in_training_it_goes_on_from_the_last_state(mortal, pack):
     kill_in_the_middle(mortal, running, lambda: len(rows_of(run / "losses.csv")) >= 7)
     saved = pack.core("train.checkpoints").load_newest(run)
     assert saved["step"] >= 4
-    assert pack.core("checkpoint").load_adapter(run / "adapter.safetensors").spec.experts == 4
+    assert pack.core("adapters.checkpoint").load_adapter(run / "adapter.safetensors").spec.experts == 4
     assert not (mortal.base / "models" / "x2edit" / "cut.safetensors").exists(), "it was not finished"
     before = rows_of(run / "losses.csv")[: saved["step"]]
     mortal.start()
@@ -90,7 +90,7 @@ def test_killed_in_training_it_goes_on_from_the_last_state(mortal, pack):
     after = rows_of(run / "losses.csv")
     assert after[: saved["step"]] == before
     assert [int(step) for step, _ in after] == list(range(1, saved["step"] + 4))
-    result = pack.core("checkpoint").load_adapter(mortal.base / "models" / "x2edit" / "cut.safetensors")
+    result = pack.core("adapters.checkpoint").load_adapter(mortal.base / "models" / "x2edit" / "cut.safetensors")
     assert result.task_aware
     assert mortal.run(edit_graph("cut.safetensors")).images, "the loader of the restarted server lists it"
 

@@ -166,7 +166,7 @@ def test_a_pruned_base_is_refused_by_both_numbers_of_blocks(pack, adapter):
 def test_a_file_cut_short_says_so_and_one_with_gaps_names_them(pack, tmp_path):
     for name in ("lora.safetensors", "task_embeddings.bin"):
         (tmp_path / name).write_bytes((FOLDER / name).read_bytes())
-    path, load = tmp_path / "lora.safetensors", pack.core("checkpoint").load_adapter
+    path, load = tmp_path / "lora.safetensors", pack.core("adapters.checkpoint").load_adapter
     lacking = load_file(path)
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(pack.core("errors").CheckpointError, match="not a complete safetensors file"):
@@ -227,7 +227,7 @@ def test_one_adapter_file_serves_every_copy(pack, base, adapter):
 @pytest.mark.parametrize("mode", ["paper", "continue", "halving"])
 def test_the_early_filter_ends_in_ksamplers_own_result(pack, base, adapter, vae, mode):
     """Drafts of films are shown to the judge as pictures, at cfg 4 with the rescaled norm."""
-    Liking.verdict = pack.core("judge").Verdict
+    Liking.verdict = pack.core("choosing.judge").Verdict
     model = pack.run("X2EditApply", model=base, adapter=adapter, task=batch_of(pack, [10]))[0]
     (model,) = pack.run("X2EditGuidanceRescale", model=model)
     source = torch.rand(1, 80, 112, 3, generator=torch.Generator().manual_seed(1))

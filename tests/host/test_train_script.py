@@ -76,13 +76,13 @@ def test_every_kind_trains_and_its_result_loads(pack, tmp_path, cache, kind):
         assert model.get_model_object("diffusion_model").hidden_size == 128
         assert (tmp_path / "text.safetensors").exists()
         return
-    adapter = pack.core("checkpoint").load_adapter(tmp_path / "adapter.safetensors")
+    adapter = pack.core("adapters.checkpoint").load_adapter(tmp_path / "adapter.safetensors")
     assert adapter.task_aware == (kind == "x2edit")
     assert adapter.spec.experts == (0 if kind in ("lora", "icedit") else 4)
     assert all(delta.up.any() for delta in adapter.deltas), "every site has learnt something"
     assert (tmp_path / "released").exists() == (kind != "lora")
     if kind != "lora":
-        released = pack.core("checkpoint").load_adapter(tmp_path / "released")
+        released = pack.core("adapters.checkpoint").load_adapter(tmp_path / "released")
         assert all(
             torch.equal(one.up, other.up.to(torch.bfloat16))
             for one, other in zip(released.deltas, adapter.deltas, strict=True)
@@ -95,7 +95,7 @@ def test_a_run_in_two_pieces_is_the_run_in_one(pack, tmp_path, cache):
     for steps in (3, 6):
         run_script(pack, pieces, config_text(pieces, cache, "x2edit", steps=steps))
     assert losses_of(pieces) == losses_of(whole)
-    load = pack.core("checkpoint").load_adapter
+    load = pack.core("adapters.checkpoint").load_adapter
     one, other = (load(folder / "adapter.safetensors").state_dict() for folder in (whole, pieces))
     assert all(torch.equal(one[name], other[name]) for name in one)
 

@@ -20,7 +20,7 @@ def golden(pack):
     """The golden FLUX, its adapter, and a maker of trainable passes over them."""
     base = comfy.sd.load_diffusion_model(str(GOLDEN_FLUX))
     flux = base.get_model_object("diffusion_model").to(torch.float32)
-    adapter = pack.core("checkpoint").load_adapter(GOLDEN / "x2edit").float()
+    adapter = pack.core("adapters.checkpoint").load_adapter(GOLDEN / "x2edit").float()
     return flux, adapter
 
 
@@ -34,7 +34,7 @@ def inputs_of(pack, case):
 
 
 def trainable(pack, golden, case, stream=None, **settings):
-    training = pack.core("comfy_bridge.training")
+    training = pack.core("comfy_bridge.training.flux")
     offsets = (case["offset"], case["offset"])
     settings = training.PassSettings(guidance=case["guidance"], offsets=offsets, **settings)
     return training.TrainableFlux(*golden, settings, stream)
@@ -102,7 +102,7 @@ def test_gradients_are_those_of_an_out_of_place_reference(pack, golden, expected
 def test_blocks_that_visit_the_device_give_the_same_gradients(pack, golden, checkpointing):
     flux, adapter = copy.deepcopy(golden)
     flux.requires_grad_(False)
-    training = pack.core("comfy_bridge.training")
+    training = pack.core("comfy_bridge.training.flux")
     stream = pack.core("train.streaming").BlockStream(training.flux_blocks(flux), torch.device("cpu"))
     watch = pack.core("train.model").Watch(features=True, gates=True)
     results = []

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from ..chat.images import to_pil
+from ..choosing.judge import Judge
+from ..choosing.referee import Panel, Run
+from ..choosing.seeds import Plan, Selection, select
+from ..choosing.tournament import draw_selection
 from ..geometry import DiptychLayout, EditLayout
-from ..judge import Judge
 from ..pixels import to_rgb
-from ..referee import Panel, Run
-from ..seeds import Plan, Selection, select
-from ..tournament import draw_selection
 from . import admitted
 from .host import comfy, latent_dtype, latent_for, latent_preview
 from .pictures import restore

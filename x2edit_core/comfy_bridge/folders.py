@@ -8,9 +8,9 @@ from typing import Any
 
 import folder_paths
 
-from ..checkpoint import RELEASED_FILE, holds_adapter
-from ..demo import EMBEDDED
+from ..adapters.checkpoint import RELEASED_FILE, holds_adapter
 from ..errors import X2EditError
+from ..miniature import EMBEDDED
 from ..paths import plain_name
 from . import listing
 from .notices import log_once

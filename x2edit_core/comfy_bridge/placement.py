@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..attach import Forward
+from ..adapters.attach import Forward
 from ..reference import ReferencePlan
 from .replaced import block_error, replaced_error
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import X2EditError
-from ..parquet import ParquetRows, columns_of, require_pyarrow
 from .faults import NothingThere
 from .folders import files_of
 from .pairs import Pair, Read, SampleError, kind_of
+from .parquet import ParquetRows, columns_of, require_pyarrow
 
 SUFFIX = ".parquet"
 

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..data.pairs import Pair, Read, SampleError
+from ..data.picture_files import opened
 from ..errors import X2EditError
-from ..picture_files import opened
 
 __all__ = ["Case", "CaseError", "Read", "decoded", "decoded_mask", "encoded", "png"]
 

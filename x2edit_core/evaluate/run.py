@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..data.picture_files import as_png
 from ..errors import X2EditError
-from ..picture_files import as_png
 from ..workflow.client import ServerError
 from .cases import Case, CaseError
 from .editor import Editor

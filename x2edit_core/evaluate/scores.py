@@ -15,11 +15,11 @@ from ..chat.features import FolderFeatures
 from ..chat.folder import FolderChat
 from ..chat.keys import written_by_hand
 from ..chat.transport import Limits
+from ..choosing.judge import ScoreJudge
+from ..choosing.scoring import Edit, Encoder, encoded, judged, measured
 from ..data.pictures import MOST_STRETCH, check_aspects, check_together, stretch
-from ..demo.scenebench import RoundTrip
 from ..geometry import Size
-from ..judge import ScoreJudge
-from ..scoring import Edit, Encoder, encoded, judged, measured
+from ..scenes.scenebench import RoundTrip
 from .cases import Case, decoded, decoded_mask
 from .config import EncodersConfig, EvaluateConfig, JudgeConfig
 from .scenes import score_scene

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from ..adapter import Adapter, AdapterSpec
+from ..adapters.adapter import Adapter, AdapterSpec
+from ..adapters.moe import LowRank
 from ..families import FLUX1, Family, Shape, Site
-from ..moe import LowRank
 from ..tasks import TASK_COUNT
 from .batches import generator
 from .config import AdapterConfig, Kind

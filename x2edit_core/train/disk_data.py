@@ -19,11 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from ..data.pairs import Pair, SampleError
+from ..data.picture_files import READING
 from ..data.readers import existing, nothing_usable
 from ..data.summary import DataSummary, summary_of
-from ..formats.files import save_atomically
+from ..files import save_atomically
 from ..geometry import BUCKETS_512, BUCKETS_1024, Size, nearest_bucket, snap
-from ..picture_files import READING
 from .batches import NOT_FINITE
 from .config import DataConfig
 from .forms import Form, example_of, pictures_of, said

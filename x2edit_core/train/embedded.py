@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..demo import text
-from ..demo.autoencoder import Autoencoder, initial_weights, to_pixels
+from ..miniature import text
+from ..miniature.autoencoder import Autoencoder, initial_weights, to_pixels
 
 
 def digest_of(weights: dict[str, Tensor]) -> str:

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..data.summary import DataSummary
-from ..formats.files import save_atomically
+from ..files import save_atomically
 from ..geometry import Size
 from ..tasks import Task
 from .config import DataConfig

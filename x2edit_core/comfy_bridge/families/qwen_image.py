@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...attach import Forward
+from ...adapters.attach import Forward
 from ...errors import ModelMismatchError
 from ...reference import foreign_method
 from ..call import Call

@@ -1,0 +1,277 @@
+"""From a configuration to a run: the host's loaders for models, ours for the embedded ones."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...adapters.adapter import Adapter, AdapterSpec
+from ...adapters.checkpoint import ICEDIT_FILE, RELEASED_FILE, save_adapter
+from ...adapters.formats import released_icedit, released_x2edit
+from ...alignnet import save_alignnet
+from ...errors import X2EditError
+from ...families import FLUX1
+from ...files import save_atomically, save_pickled
+from ...miniature import AUTOENCODER, without_fill
+from ...miniature.text import TextConfig
+from ...train.adapters import new_adapter, spec_for
+from ...train.aligned import AlignedText
+from ...train.batches import Batches, Ranks, generator
+from ...train.config import FluxConfig, TrainConfig
+from ...train.disk_data import DiskPool, SkippedList, disk_pools
+from ...train.embedded import EmbeddedPictures, EmbeddedText
+from ...train.forms import Form, form_of
+from ...train.loop import Parts
+from ...train.samples import Mode, PictureEncoder
+from ...train.scene_data import ScenePool, scene_pools
+from ...train.streaming import BlockStream
+from ..host import comfy
+from ..unread import unread_remarks
+from .flux import PassSettings, TrainableFlux, flux_blocks
+from .models import (
+    HostModels,
+    HostPictures,
+    identities,
+    load_models,
+    own_flux,
+    require_form,
+    require_widths,
+    streamed_flux,
+)
+from .text import StoredText, text_of
+
+logger = logging.getLogger(__name__)
+RESULT, RELEASED = "adapter.safetensors", "released"
+BASE_RESULT, FILL_RESULT, TEXT_RESULT = "base.safetensors", "fill.safetensors", "text.safetensors"
+_UP = re.compile(r"\.(up|lora_B)\.")
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+Poll = Callable[[int, int], None]
+
+
+def assemble(
+    config: TrainConfig,
+    ranks: Ranks | None = None,
+    poll: Poll = lambda done, total: None,
+    models: HostModels | None = None,
+) -> Parts:
+    """All parts of the run that `config` describes, on `models` if a graph connects some.
+
+    `poll` is told of data being prepared and may raise to stop.
+    """
+    ranks = ranks or Ranks()
+    with torch.inference_mode(False):
+        if config.kind == "base":
+            device = torch.device(config.device) if config.device else comfy.model_management.get_torch_device()
+            return _base_parts(config, ranks, device, poll)
+        if models is None:
+            require_device(config.device)
+        return _adapter_parts(config, ranks, models or load_models(config.model), poll)
+
+
+def _base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: Poll) -> Parts:
+    """A whole small FLUX from nothing, or from an earlier one."""
+    flux = new_flux(config.flux, config.seed).to(device)
+    path = Path(config.model.base) if config.model.base else None
+    if path:
+        flux.load_state_dict(_tensors(path))
+    widths = TextConfig(config.flux.context, config.flux.pooled)
+    beside = path.with_name(TEXT_RESULT) if path else None
+    text = EmbeddedText.of(beside if beside and beside.exists() else None, widths, config.seed).to(device)
+    text.requires_grad_(config.model.train_text)
+    weights = nn.ModuleDict({"flux": flux, "text": text})
+    dtype = _DTYPES[config.model.precision]
+    settings = _settings(config, dtype, autocast=dtype != torch.float32)
+
+    def export(folder: Path, step: int) -> Path:
+        notes = {"steps": str(step)}
+        half = _half(flux)
+        if config.flux.fill:
+            save_atomically(half, folder / FILL_RESULT, {"kind": "x2edit demo Fill base", **notes})
+            half = without_fill(half)
+        save_atomically(half, folder / BASE_RESULT, {"kind": "x2edit demo base", **notes})
+        save_atomically(_half(text.encoder), folder / TEXT_RESULT, {"kind": "x2edit demo text encoder", **notes})
+        return folder / BASE_RESULT
+
+    model = TrainableFlux(flux, None, settings)
+    encoder = EmbeddedPictures(AUTOENCODER if config.model.vae == "demo" else Path(config.model.vae), device)
+    pools = _pools(config, form_of("base"), encoder, poll)
+    return Parts(
+        model,
+        weights,
+        text,
+        Batches(pools, config, ranks, SkippedList(config.cache)),
+        export,
+        ranks,
+        dtype,
+        settings.autocast,
+        encoder.decode,
+        flux_blocks(flux),
+    )
+
+
+def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: Poll) -> Parts:
+    """An adapter on a base that stays as it is."""
+    require_form(models.model, config.kind)
+    dtype, stands_on = _DTYPES[config.model.precision], identities(models)
+    pictures = HostPictures(models.vae, models.model)
+    pools = _pools(config, form_of(config.kind), pictures, poll)
+    flux, keeper, stream = _frozen(models.model, dtype, config.model.weights == "offload")
+    device = next(flux.parameters()).device
+    text = text_of(models.clip, config, flux, None if stream else keeper, device)
+    remarks: list[str] = []
+    unsaid: set[str] = set()
+    if isinstance(text, StoredText):
+        require_widths(text([""]), flux)
+        words = {words for pool in pools.values() for words in pool.words}
+        remarks += unread_remarks(models.clip, words)
+        text.prepare(words | {""}, poll)
+        unsaid = text.broken
+    spec = spec_for(config.kind, config.adapter, FLUX1.shape_of(flux))
+    released = has_released_form(spec)
+    if not released:
+        logger.info(
+            "The research code has no layout for this kind with top_k = %d; only %s is written", spec.top_k, RESULT
+        )
+    adapter = new_adapter(spec, config.kind == "x2edit", config.seed).to(device)
+    if config.optim.state == "bfloat16":
+        adapter.to(torch.bfloat16)
+    model = TrainableFlux(flux, adapter, _settings(config, dtype, autocast=False), stream)
+    model.keeper = keeper
+    learnt = text.net if isinstance(text, AlignedText) else None
+
+    def export(folder: Path, step: int) -> Path:
+        del step
+        save_adapter(adapter, folder / RESULT)
+        if released:
+            save_released(adapter, folder / RELEASED)
+        if learnt:
+            save_alignnet(learnt, folder / RELEASED / released_x2edit.ALIGNNET_FILE)
+        return folder / RESULT
+
+    batches, blocks = Batches(pools, config, ranks, SkippedList(config.cache), unsaid), flux_blocks(flux)
+    weights = nn.ModuleDict({"adapter": adapter, "alignnet": learnt}) if learnt else adapter
+    return Parts(
+        model,
+        weights,
+        text,
+        batches,
+        export,
+        ranks,
+        dtype,
+        decode=pictures.decode,
+        blocks=blocks,
+        models=stands_on,
+        remarks=remarks,
+    )
+
+
+def require_device(wanted: str) -> None:
+    """Raise where a configuration asks for another device than ComfyUI computes on."""
+    found = comfy.model_management.get_torch_device()
+    device = torch.device(wanted) if wanted else found
+    if device.type != found.type or device.index not in (None, found.index or 0):
+        raise X2EditError(
+            f"device = {wanted!r}, but ComfyUI computes on {found} here. Leave device empty, or choose among several GPUs with "
+            "CUDA_VISIBLE_DEVICES."
+        )
+
+
+def _frozen(patcher: Any, dtype: torch.dtype, offload: bool) -> tuple[Any, Any, BlockStream | None]:
+    """The base, what keeps it loaded, and what brings its blocks to the device if they stay in host memory."""
+    if offload:
+        flux, stream = streamed_flux(patcher, dtype)
+        return flux, patcher, stream
+    return *own_flux(patcher, dtype), None
+
+
+def has_released_form(spec: AdapterSpec) -> bool:
+    """Whether the research code has a layout for such an adapter.
+
+    It does not store top-k, which must be what that code takes it for. X2Edit's holds experts only: a plain LoRA on its
+    sites has no common form either, as its part on the attention's output reads that output.
+    """
+    if spec.kind == "x2edit":
+        return bool(spec.experts) and spec.top_k == min(released_x2edit.TOP_K, spec.experts)
+    return not spec.experts or spec.top_k == 1
+
+
+def save_released(adapter: Adapter, folder: Path) -> None:
+    """The adapter in the research code's own layout, for use there.
+
+    X2Edit: lora.safetensors and task_embeddings.bin. ICEdit: pytorch_lora_weights.safetensors, whose plain kind is a LoRA
+    as diffusers reads it. Neither stores alpha, so the scale goes into the up-projections.
+    """
+    icedit, scale = adapter.spec.kind != "x2edit", adapter.spec.scale
+    unpacked = (released_icedit if icedit else released_x2edit).unpack(adapter)
+    scaled = ((name, tensor * scale if _UP.search(name) else tensor) for name, tensor in unpacked)
+    tensors = {name: tensor.detach().to("cpu", torch.bfloat16) for name, tensor in scaled}
+    save_atomically(tensors, folder / (ICEDIT_FILE if icedit else RELEASED_FILE), {})
+    if adapter.task_table is not None:
+        table = {"weight": adapter.task_table.detach().to("cpu", torch.bfloat16)}
+        save_pickled(table, folder / released_x2edit.TASK_FILE)
+
+
+def _settings(config: TrainConfig, dtype: torch.dtype, autocast: bool) -> PassSettings:
+    offsets = (config.adapter.offset_512, config.adapter.offset_1024)
+    return PassSettings(dtype, autocast, config.model.gradient_checkpointing, config.model.guidance, offsets)
+
+
+def _pools(config: TrainConfig, form: Form, encoder: PictureEncoder, poll: Poll) -> Mapping[Mode, ScenePool | DiskPool]:
+    make = scene_pools if config.data.kind == "scenes" else disk_pools
+    return make(config.data, form, config.cache, encoder, poll)
+
+
+def new_flux(config: FluxConfig, seed: int) -> Any:
+    """A FLUX with float32 weights drawn from the seed: Xavier's for layers, zero for modulations and the output."""
+    flux = comfy.ldm.flux.model.Flux(
+        image_model="flux",
+        in_channels=96 if config.fill else 16,
+        out_channels=16,
+        vec_in_dim=config.pooled,
+        context_in_dim=config.context,
+        hidden_size=config.hidden,
+        mlp_ratio=4.0,
+        num_heads=config.hidden // 128,
+        depth=config.double,
+        depth_single_blocks=config.single,
+        axes_dim=[16, 56, 56],
+        theta=10000,
+        patch_size=2,
+        qkv_bias=True,
+        guidance_embed=config.guidance,
+        txt_ids_dims=[],
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+        operations=comfy.ops.disable_weight_init,
+    )
+    source = generator(seed, "flux")
+    with torch.no_grad():
+        for name, parameter in flux.named_parameters():
+            parameter.copy_(_initial(name, parameter, source))
+    return flux.requires_grad_(True)
+
+
+def _initial(name: str, parameter: Tensor, source: torch.Generator) -> Tensor:
+    if parameter.ndim == 1:
+        return torch.ones_like(parameter) if "norm" in name else torch.zeros_like(parameter)
+    if "_mod." in name or "modulation" in name.lower() or name == "final_layer.linear.weight":
+        return torch.zeros_like(parameter)
+    out, given = parameter.shape
+    bound = (6 / (out + given)) ** 0.5
+    return (torch.rand(parameter.shape, generator=source) * 2 - 1) * bound
+
+
+def _half(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", torch.bfloat16) for name, tensor in module.state_dict().items()}
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    if not path.exists():
+        raise X2EditError(f"The base model {path} was not found.")
+    return {name: tensor.float() for name, tensor in comfy.utils.load_torch_file(str(path)).items()}
