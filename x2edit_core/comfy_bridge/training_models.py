@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from ..demo import BASES
 from ..errors import X2EditError
+from ..families import QWEN_IMAGE
 from ..train.config import ModelConfig
 from ..train.streaming import BlockStream
 from .demo import demo_clip, load_demo_models
+from .families import base_of, network_of
 from .host import comfy, fresh_copy, unload
-from .models import require_flux
-from .training import flux_blocks
+from .pictures import encode_pictures
+from .training import BLOCKS, flux_blocks
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ def load_models(config: ModelConfig) -> HostModels:
         options = {"dtype": torch.float8_e4m3fn} if config.weights == "fp8" else {}
         model = comfy.sd.load_diffusion_model(str(_existing(config.base)), options)
     if config.clip != ["demo"]:
-        kind = comfy.sd.CLIPType.QWEN_IMAGE if config.alignnet else comfy.sd.CLIPType.FLUX
+        by_qwen = bool(config.alignnet) or base_of(model)[0] is QWEN_IMAGE
+        kind = comfy.sd.CLIPType.QWEN_IMAGE if by_qwen else comfy.sd.CLIPType.FLUX
         clip = _clip([_existing(file) for file in config.clip], kind)
     if config.vae != "demo":
         vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(_existing(config.vae))))
@@ -73,14 +76,14 @@ def own_flux(patcher: Any, dtype: torch.dtype, load: bool = True) -> tuple[Any, 
     What the host loaded while running a graph cannot take part in autograd (inference tensors). Then it is loaded a
     second time from its file, or copied if it has none. On a CPU a copy in `dtype` computes much faster.
     """
-    require_flux(patcher)
+    base_of(patcher)
     frozen_in_graph = any(parameter.is_inference() for parameter in patcher.model.parameters())
     if frozen_in_graph and patcher.cached_patcher_init is not None:
         patcher = fresh_copy(patcher)
         frozen_in_graph = False
     if load:
         comfy.model_management.load_models_gpu([patcher], force_full_load=True)
-        flux = require_flux(patcher)
+        flux = network_of(patcher)
     else:
         unload(patcher)  # another clone's patches may lie in the weights
         flux = _patched(patcher)
@@ -94,7 +97,7 @@ def own_flux(patcher: Any, dtype: torch.dtype, load: bool = True) -> tuple[Any, 
 
 def _patched(patcher: Any) -> Any:
     """The FLUX of an unloaded MODEL; a copy if the host would patch weights, with those patched as it would on a CPU."""
-    flux = require_flux(patcher)
+    flux = network_of(patcher)
     patched: dict[int, Any] = {}
     for key in patcher.patches:
         weight = comfy.utils.get_attr(patcher.model, key)
@@ -109,7 +112,7 @@ def streamed_flux(patcher: Any, dtype: torch.dtype) -> tuple[Any, BlockStream]:
     device = comfy.model_management.get_torch_device()
     stream = BlockStream(flux_blocks(flux), device)
     for name, part in flux.named_children():
-        if name not in ("double_blocks", "single_blocks"):
+        if name not in BLOCKS:
             part.to(device)
     return flux, stream
 
@@ -123,13 +126,19 @@ class HostPictures:
 
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
-        latents = self._vae.encode(pictures.float() / 255)
-        return self._model.model.process_latent_in(latents).float().cpu()
+        latents = encode_pictures(self._vae, pictures.float() / 255)
+        return self._flat(self._model.model.process_latent_in(latents)).float().cpu()
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Model-space latents [B, 16, h, w] → pictures float [B, H, W, 3] in 0…1."""
-        return self._vae.decode(self._model.model.process_latent_out(latents)).cpu()
+        films = latents.unsqueeze(2) if getattr(self._vae, "latent_dim", 2) == 3 else latents
+        pictures = self._vae.decode(self._model.model.process_latent_out(films)).cpu()
+        return pictures.flatten(0, -4)
+
+    def _flat(self, latents: Tensor) -> Tensor:
+        """[B, 16, h, w] of the latents of single pictures, of an autoencoder of films too."""
+        return latents.squeeze(2) if latents.ndim == 5 else latents
 
 
 def identities(models: HostModels) -> dict[str, str]:

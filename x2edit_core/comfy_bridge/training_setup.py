@@ -17,7 +17,7 @@ from ..checkpoint import ICEDIT_FILE, RELEASED_FILE, save_adapter
 from ..demo import AUTOENCODER, without_fill
 from ..demo.text import TextConfig
 from ..errors import X2EditError
-from ..families import FLUX1
+from ..families import QWEN_IMAGE
 from ..formats import released_icedit, released_x2edit
 from ..formats.files import save_atomically, save_pickled
 from ..train.adapters import new_adapter, spec_for
@@ -31,9 +31,11 @@ from ..train.loop import Parts
 from ..train.samples import Mode, PictureEncoder
 from ..train.scene_data import ScenePool, scene_pools
 from ..train.streaming import BlockStream
+from .families import base_of
 from .host import comfy
 from .training import PassSettings, TrainableFlux, flux_blocks
 from .training_models import HostModels, HostPictures, identities, load_models, own_flux, streamed_flux
+from .training_qwen import TrainableQwenImage
 from .training_text import StoredText, text_of
 
 logger = logging.getLogger(__name__)
@@ -105,15 +107,18 @@ def _base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: P
 
 def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: Poll) -> Parts:
     """An adapter on a base that stays as it is."""
+    family, network = base_of(models.model)
+    spec = spec_for(config.kind, config.adapter, family.shape_of(network), family)
+    require_trainable(spec, config)
     dtype, stands_on = _DTYPES[config.model.precision], identities(models)
     pictures = HostPictures(models.vae, models.model)
-    pools = _pools(config, form_of(config.kind), pictures, poll)
+    pools = _pools(config, form_of(config.kind, family), pictures, poll)
     flux, keeper, stream = _frozen(models.model, dtype, config.model.weights == "offload")
     device = next(flux.parameters()).device
     text = text_of(models.clip, config, flux, None if stream else keeper, device)
     if isinstance(text, StoredText):
-        text.prepare({words for pool in pools.values() for words in pool.words} | {""}, poll)
-    spec = spec_for(config.kind, config.adapter, FLUX1.shape_of(flux))
+        silence = set() if family is QWEN_IMAGE else {""}
+        text.prepare({words for pool in pools.values() for words in pool.words} | silence, poll)
     released = has_released_form(spec)
     if not released:
         logger.info(
@@ -122,7 +127,8 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
     adapter = new_adapter(spec, config.kind == "x2edit", config.seed).to(device)
     if config.optim.state == "bfloat16":
         adapter.to(torch.bfloat16)
-    model = TrainableFlux(flux, adapter, _settings(config, dtype, autocast=False), stream)
+    make = TrainableQwenImage if family is QWEN_IMAGE else TrainableFlux
+    model = make(flux, adapter, _settings(config, dtype, autocast=False), stream)
     model.keeper = keeper
     learnt = text.net if isinstance(text, AlignedText) else None
 
@@ -148,7 +154,20 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
         decode=pictures.decode,
         blocks=blocks,
         models=stands_on,
+        schedule=family.schedule,
     )
+
+
+def require_trainable(spec: AdapterSpec, config: TrainConfig) -> None:
+    """Raise `X2EditError` for a kind of adapter, or a text encoder, that the base's family does not have."""
+    _ = spec.sites
+    if spec.made_for is QWEN_IMAGE and config.model.alignnet:
+        raise X2EditError("AlignNet makes conditioning for FLUX; a Qwen-Image is connected. Leave alignnet empty.")
+    if spec.made_for is QWEN_IMAGE and config.data.drop_text:
+        raise X2EditError(
+            f"drop_text = {config.data.drop_text} found; X2Edit was trained on Qwen-Image with all texts; a dropped one "
+            "would name no size. Set drop_text to 0."
+        )
 
 
 def _frozen(patcher: Any, dtype: torch.dtype, offload: bool) -> tuple[Any, Any, BlockStream | None]:

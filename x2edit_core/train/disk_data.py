@@ -43,10 +43,10 @@ class Stored:
 
 
 class DiskPool:
-    """Encoded samples, read when asked for."""
+    """Encoded samples, read when asked for; `sizes` are those of their buckets."""
 
-    def __init__(self, stored: Sequence[Stored], form: Form, mode: Mode) -> None:
-        self._stored = stored
+    def __init__(self, stored: Sequence[Stored], form: Form, mode: Mode, sizes: Sequence[Size]) -> None:
+        self._stored, self._sizes = stored, sizes
         self._form: Form = form
         self._mode: Mode = mode
         self.tasks = [item.task for item in stored]
@@ -55,7 +55,7 @@ class DiskPool:
     @property
     def words(self) -> list[str]:
         """Everything that is said, for encoding ahead."""
-        return [said(self._form, self._mode, item.instruction) for item in self._stored]
+        return [said(self._form, self._mode, item.instruction, self._sizes[item.bucket]) for item in self._stored]
 
     def example(self, index: int) -> Example:
         item = self._stored[index]
@@ -96,7 +96,7 @@ def disk_pools(
                        cache / SKIPPED_FILE)  # fmt: skip
     if not stored:
         raise X2EditError(f"No usable sample was found at {config.path}; {len(skipped)} were broken.")
-    return {"edit": DiskPool(stored, form, "edit"), "copy": DiskPool(stored, form, "copy")}
+    return {"edit": DiskPool(stored, form, "edit", sizes), "copy": DiskPool(stored, form, "copy", sizes)}
 
 
 class SkippedList:
