@@ -184,7 +184,7 @@ def test_two_runs_of_one_name_do_not_mix(pack, output):
 def foreign_file(pack, seed=5):
     """Somebody's adapter, of this FLUX's shape, in models/x2edit under the name `taken`."""
     setup, adapters, checkpoint = (pack.core(name) for name in ("train.config", "train.adapters", "checkpoint"))
-    shape = pack.core("sites").FluxShape(256, 2, 4)
+    shape = pack.core("families.flux1").FluxShape(256, 2, 4)
     adapter = adapters.new_adapter(
         adapters.spec_for("x2edit", setup.AdapterConfig(experts=4, rank=2), shape), True, seed
     )

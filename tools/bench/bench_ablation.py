@@ -102,6 +102,7 @@ def last_loss(folder: Path) -> float:
 def score_all(parts: Any, kind: str, pictures: Any, cases: list[Any]) -> dict[str, float]:
     """Success, PSNR to the exact target and preservation of the cases, edited by the model as it stands."""
     from x2edit_core.scenes.scenebench import score
+    from x2edit_core.shift import FLUX_SCHEDULE
     from x2edit_core.train.forms import form_of
     from x2edit_core.train.preview import sampled
 
@@ -109,7 +110,7 @@ def score_all(parts: Any, kind: str, pictures: Any, cases: list[Any]) -> dict[st
     outputs = []
     with parts.model.session(), torch.no_grad():
         for some in _pieces(cases, BATCH):
-            latents = sampled(parts.model, parts.text, batch_of(form, some, pictures), SAMPLE_STEPS)
+            latents = sampled(parts.model, parts.text, batch_of(form, some, pictures), SAMPLE_STEPS, FLUX_SCHEDULE)
             edited = latents[..., -SIDE // 8 :] if form == "diptych" else latents
             outputs += list(parts.decode(edited.float().cpu()))
     scores = [

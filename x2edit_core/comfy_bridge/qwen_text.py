@@ -13,7 +13,7 @@ from ..alignnet import reference_positions
 from ..errors import X2EditError
 from ..geometry import EditLayout, Size, SizeRule, target_size
 from ..pixels import size_of
-from ..qwen_prompt import DROPPED_TOK, NEGATIVE, prompt_tokens
+from ..qwen_prompt import DROPPED_TOK, NEGATIVE, prompt_tokens, tokens_of_prompt
 from .host import comfy, device_context
 from .pictures import PROMPT_SIZE, Conditioning
 from .text import find_encoder, layer_states
@@ -42,16 +42,24 @@ def encode_pair(clip: Any, instruction: str, size: Size) -> tuple[Conditioning, 
     encoder = find_encoder(clip)
 
     def encode(words: str) -> Conditioning:
-        ids, cut = prompt_tokens(tokenize, words, size)
+        ids, cut = prompt_tokens(lambda text, literal: _tokenized(encoder, text, literal), words, size)
         if cut:
             log.warning("The instruction is too long: the last %d tokens of the prompt were cut off.", cut)
         states = _states(clip, encoder, ids)[:, DROPPED_TOK:]
         return [[states.to(comfy.model_management.intermediate_device()), clip.add_hooks_to_dict({PROMPT_SIZE: size})]]
 
-    def tokenize(text: str, literal: bool) -> list[int]:
-        return list(encoder.tokenizer(text, split_special_tokens=literal)["input_ids"])
-
     return encode(instruction), encode(NEGATIVE)
+
+
+def encode_prompt(clip: Any, prompt: str) -> Tensor:
+    """What is handed on [S, C] of a whole prompt, as `around_instruction` makes it for training."""
+    encoder = find_encoder(clip)
+    ids, _ = tokens_of_prompt(lambda text, literal: _tokenized(encoder, text, literal), prompt)
+    return _states(clip, encoder, ids)[0, DROPPED_TOK:]
+
+
+def _tokenized(encoder: Any, text: str, literal: bool) -> list[int]:
+    return list(encoder.tokenizer(text, split_special_tokens=literal)["input_ids"])
 
 
 def _states(clip: Any, encoder: Any, ids: list[int]) -> Tensor:

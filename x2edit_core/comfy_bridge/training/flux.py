@@ -171,9 +171,13 @@ class TrainableFlux:
         return [(block, _watched(block.forward, seen)) for block in blocks]
 
 
+BLOCKS = ("double_blocks", "single_blocks", "transformer_blocks")
+"""Where a model of any family keeps its blocks, in the order of a pass."""
+
+
 def flux_blocks(flux: Any) -> list[nn.Module]:
-    """The transformer blocks of a FLUX in the order of a pass."""
-    kinds = ("double_blocks", "single_blocks")
+    """The transformer blocks of a model in the order of a pass."""
+    kinds = [kind for kind in BLOCKS if hasattr(flux, kind)]
     return [find_module(flux, f"{kind}.{index}") for kind in kinds for index in range(len(getattr(flux, kind)))]
 
 

@@ -13,14 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ModelMismatchError, X2EditError
+from ...families import FLUX1, QWEN_IMAGE
 from ...miniature import BASES
 from ...train.config import ModelConfig
 from ...train.forms import form_of
 from ...train.streaming import BlockStream
+from ..families import base_of, network_of
 from ..host import comfy, fresh_copy, unload
 from ..miniature import demo_clip, load_demo_models
-from ..models import require_flux
-from .flux import flux_blocks
+from ..pictures import encode_pictures
+from .flux import BLOCKS, flux_blocks
 
 FILL_CHANNELS, LATENT_CHANNELS = 96, 16
 
@@ -42,7 +44,8 @@ def load_models(config: ModelConfig) -> HostModels:
         options = {"dtype": torch.float8_e4m3fn} if config.weights == "fp8" else {}
         model = comfy.sd.load_diffusion_model(str(_existing(config.base)), options)
     if config.clip != ["demo"]:
-        kind = comfy.sd.CLIPType.QWEN_IMAGE if config.alignnet else comfy.sd.CLIPType.FLUX
+        by_qwen = bool(config.alignnet) or base_of(model)[0] is QWEN_IMAGE
+        kind = comfy.sd.CLIPType.QWEN_IMAGE if by_qwen else comfy.sd.CLIPType.FLUX
         clip = _clip([_existing(file) for file in config.clip], kind)
     if config.vae != "demo":
         vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(_existing(config.vae))))
@@ -70,8 +73,10 @@ def _existing(name: str) -> Path:
 
 
 def require_form(patcher: Any, kind: str) -> None:
-    """Raise `ModelMismatchError` unless `patcher` is a FLUX that an adapter of this kind can be trained on."""
-    flux = require_flux(patcher)
+    """Raise `ModelMismatchError` unless an adapter of this kind can be trained on `patcher`."""
+    family, flux = base_of(patcher)
+    if family is not FLUX1:
+        return
     width = flux.img_in.in_features // flux.patch_size**2
     if form_of(kind) == "diptych" and width != FILL_CHANNELS:
         raise ModelMismatchError(
@@ -98,14 +103,14 @@ def own_flux(patcher: Any, dtype: torch.dtype, load: bool = True) -> tuple[Any, 
     What the host loaded while running a graph cannot take part in autograd (inference tensors). Then it is loaded a
     second time from its file, or copied if it has none. On a CPU a copy in `dtype` computes much faster.
     """
-    require_flux(patcher)
+    base_of(patcher)
     frozen_in_graph = any(parameter.is_inference() for parameter in patcher.model.parameters())
     if frozen_in_graph and patcher.cached_patcher_init is not None:
         patcher = fresh_copy(patcher)
         frozen_in_graph = False
     if load:
         comfy.model_management.load_models_gpu([patcher], force_full_load=True)
-        flux = require_flux(patcher)
+        flux = network_of(patcher)
     else:
         unload(patcher)  # another clone's patches may lie in the weights
         flux = _patched(patcher)
@@ -119,7 +124,7 @@ def own_flux(patcher: Any, dtype: torch.dtype, load: bool = True) -> tuple[Any, 
 
 def _patched(patcher: Any) -> Any:
     """The FLUX of an unloaded MODEL; a copy if the host would patch weights, with those patched as it would on a CPU."""
-    flux = require_flux(patcher)
+    flux = network_of(patcher)
     patched: dict[int, Any] = {}
     for key in patcher.patches:
         weight = comfy.utils.get_attr(patcher.model, key)
@@ -134,7 +139,7 @@ def streamed_flux(patcher: Any, dtype: torch.dtype) -> tuple[Any, BlockStream]:
     device = comfy.model_management.get_torch_device()
     stream = BlockStream(flux_blocks(flux), device)
     for name, part in flux.named_children():
-        if name not in ("double_blocks", "single_blocks"):
+        if name not in BLOCKS:
             part.to(device)
     return flux, stream
 
@@ -148,18 +153,24 @@ class HostPictures:
 
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
-        latents = self._vae.encode(pictures.float() / 255)
-        if latents.ndim != 4 or latents.shape[1] != LATENT_CHANNELS:
+        latents = encode_pictures(self._vae, pictures.float() / 255)
+        if latents.ndim not in (4, 5) or latents.shape[1] != LATENT_CHANNELS:
             raise ModelMismatchError(
-                f"The autoencoder makes latents of {list(latents.shape)[1:]}; FLUX.1 has {LATENT_CHANNELS} channels. Connect "
-                "or name FLUX's own (ae.safetensors)."
+                f"The autoencoder makes latents of {list(latents.shape)[1:]}; {base_of(self._model)[0].title} has "
+                f"{LATENT_CHANNELS} channels. Connect or name the model's own (FLUX's is ae.safetensors)."
             )
-        return self._model.model.process_latent_in(latents).float().cpu()
+        return self._flat(self._model.model.process_latent_in(latents)).float().cpu()
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Model-space latents [B, 16, h, w] → pictures float [B, H, W, 3] in 0…1."""
-        return self._vae.decode(self._model.model.process_latent_out(latents)).cpu()
+        films = latents.unsqueeze(2) if getattr(self._vae, "latent_dim", 2) == 3 else latents
+        pictures = self._vae.decode(self._model.model.process_latent_out(films)).cpu()
+        return pictures.flatten(0, -4)
+
+    def _flat(self, latents: Tensor) -> Tensor:
+        """[B, 16, h, w] of the latents of single pictures, of an autoencoder of films too."""
+        return latents.squeeze(2) if latents.ndim == 5 else latents
 
 
 def identities(models: HostModels) -> dict[str, str]:

@@ -16,7 +16,7 @@ from ...adapters.checkpoint import ICEDIT_FILE, RELEASED_FILE, save_adapter
 from ...adapters.formats import released_icedit, released_x2edit
 from ...alignnet import save_alignnet
 from ...errors import X2EditError
-from ...families import FLUX1
+from ...families import QWEN_IMAGE
 from ...files import save_atomically, save_pickled
 from ...miniature import AUTOENCODER, without_fill
 from ...miniature.text import TextConfig
@@ -31,6 +31,7 @@ from ...train.loop import Parts
 from ...train.samples import Mode, PictureEncoder
 from ...train.scene_data import ScenePool, scene_pools
 from ...train.streaming import BlockStream
+from ..families import base_of
 from ..host import comfy
 from ..unread import unread_remarks
 from .flux import PassSettings, TrainableFlux, flux_blocks
@@ -44,6 +45,7 @@ from .models import (
     require_widths,
     streamed_flux,
 )
+from .qwen_image import TrainableQwenImage
 from .text import StoredText, text_of
 
 logger = logging.getLogger(__name__)
@@ -118,21 +120,25 @@ def _base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: P
 def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: Poll) -> Parts:
     """An adapter on a base that stays as it is."""
     require_form(models.model, config.kind)
+    family, network = base_of(models.model)
+    spec = spec_for(config.kind, config.adapter, family.shape_of(network), family)
+    require_trainable(spec, config)
     dtype, stands_on = _DTYPES[config.model.precision], identities(models)
     pictures = HostPictures(models.vae, models.model)
-    pools = _pools(config, form_of(config.kind), pictures, poll)
+    pools = _pools(config, form_of(config.kind, family), pictures, poll)
     flux, keeper, stream = _frozen(models.model, dtype, config.model.weights == "offload")
     device = next(flux.parameters()).device
     text = text_of(models.clip, config, flux, None if stream else keeper, device)
     remarks: list[str] = []
     unsaid: set[str] = set()
     if isinstance(text, StoredText):
-        require_widths(text([""]), flux)
+        qwen = family is QWEN_IMAGE
         words = {words for pool in pools.values() for words in pool.words}
-        remarks += unread_remarks(models.clip, words)
-        text.prepare(words | {""}, poll)
+        if not qwen:
+            require_widths(text([""]), flux)
+            remarks += unread_remarks(models.clip, words)
+        text.prepare(words | (set() if qwen else {""}), poll)
         unsaid = text.broken
-    spec = spec_for(config.kind, config.adapter, FLUX1.shape_of(flux))
     released = has_released_form(spec)
     if not released:
         logger.info(
@@ -141,7 +147,8 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
     adapter = new_adapter(spec, config.kind == "x2edit", config.seed).to(device)
     if config.optim.state == "bfloat16":
         adapter.to(torch.bfloat16)
-    model = TrainableFlux(flux, adapter, _settings(config, dtype, autocast=False), stream)
+    make = TrainableQwenImage if family is QWEN_IMAGE else TrainableFlux
+    model = make(flux, adapter, _settings(config, dtype, autocast=False), stream)
     model.keeper = keeper
     learnt = text.net if isinstance(text, AlignedText) else None
 
@@ -168,7 +175,20 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
         blocks=blocks,
         models=stands_on,
         remarks=remarks,
+        schedule=family.schedule,
     )
+
+
+def require_trainable(spec: AdapterSpec, config: TrainConfig) -> None:
+    """Raise `X2EditError` for a kind of adapter, or a text encoder, that the base's family does not have."""
+    _ = spec.sites
+    if spec.made_for is QWEN_IMAGE and config.model.alignnet:
+        raise X2EditError("AlignNet makes conditioning for FLUX; a Qwen-Image is connected. Leave alignnet empty.")
+    if spec.made_for is QWEN_IMAGE and config.data.drop_text:
+        raise X2EditError(
+            f"drop_text = {config.data.drop_text} found; X2Edit was trained on Qwen-Image with all texts; a dropped one "
+            "would name no size. Set drop_text to 0."
+        )
 
 
 def require_device(wanted: str) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...alignnet import chat_text, prompt_text
 from ...errors import ModelMismatchError
+from ...families import QWEN_IMAGE, family_of
 from ...files import save_atomically
 from ...train.aligned import AlignedText, alignnet_for
 from ...train.batches import SampleError
@@ -22,6 +23,7 @@ from ...train.embedded import EmbeddedText
 from ...train.forms import form_of
 from ..diptych import T5_TOKENS, encode_sentence
 from ..miniature import DemoTextModel
+from ..qwen_text import encode_prompt
 from ..text import find_encoder, hidden_states
 from .models import clip_fingerprint, fingerprint
 
@@ -96,9 +98,17 @@ def text_of(clip: Any, config: TrainConfig, flux: Any, keeper: Any, device: torc
         ((context, rest),) = encode_sentence(clip, text, T5_TOKENS, config.model.guidance)
         return context[0], rest["pooled_output"][0]
 
+    if family_of(flux) is QWEN_IMAGE:
+        return StoredText(lambda prompt: _of_prompt(clip, prompt), clip_fingerprint(clip), config.cache, device)
     if form_of(config.kind) == "diptych":
         return StoredText(encode_literally, f"{clip_fingerprint(clip)}-{T5_TOKENS}", config.cache, device)
     return StoredText(encode, clip_fingerprint(clip), config.cache, device)
+
+
+def _of_prompt(clip: Any, prompt: str) -> tuple[Tensor, Tensor]:
+    """A whole prompt for Qwen-Image, which has no pooled text."""
+    context = encode_prompt(clip, prompt)
+    return context, context.new_zeros(0)
 
 
 def _aligned(clip: Any, config: TrainConfig, flux: Any, keeper: Any, device: torch.device) -> AlignedText | StoredText:
