@@ -15,6 +15,7 @@ from torch import nn
 from x2edit_core.adapters.attach import Attachment, attached
 from x2edit_core.data import readers
 from x2edit_core.data.pairs import Pair, SampleError
+from x2edit_core.families import FAMILIES
 from x2edit_core.tasks import Task, TaskBatch, TaskChoice
 from x2edit_core.train.adapters import new_adapter, spec_for
 from x2edit_core.train.config import AdapterConfig
@@ -32,8 +33,9 @@ def walk(title):
     return vars(module)
 
 
-def test_a_family_of_the_walk_carries_an_adapter():
+def test_a_family_of_the_walk_carries_an_adapter(monkeypatch):
     tiny = walk("A model family")["TINY"]
+    monkeypatch.setitem(FAMILIES, tiny.name, tiny)
 
     class Block(nn.Module):
         def __init__(self):
