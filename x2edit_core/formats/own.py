@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..adapter import Adapter, AdapterSpec
 from ..errors import CheckpointError, X2EditError, name_some
-from ..sites import FluxShape
+from ..moe import RoutedDelta
+from ..sites import FluxShape, Site
 from ..tasks import TASK_COUNT
 from .files import TensorFile, difference, not_finite
 
@@ -58,17 +59,21 @@ def read(file: TensorFile) -> Adapter:
     problems += [f"{len(wrong)} of wrong shape: {name_some(wrong)}"] if wrong else []
     if problems:
         raise CheckpointError(source, problems, f"Its metadata describes {spec.kind} for a FLUX with {spec.shape}.")
-    loaded = {key: file.tensor(key) for key in expected}
-    problems = [fault for key, tensor in loaded.items() for fault in not_finite(key, tensor)]
+    deltas = [_delta(file, site, spec, problems) for site in spec.sites]
+    table = file.tensor("task_table").clone() if task_aware else None
+    problems += [] if table is None else not_finite("task_table", table)
     if problems:
         raise CheckpointError(source, [name_some(problems)], "The file is damaged or its training diverged.")
-    deltas = [
-        spec.pack(
-            site, loaded[f"{site.name}.down_gate"], loaded.get(f"{site.name}.task_gate"), loaded[f"{site.name}.up"]
-        )
-        for site in spec.sites
-    ]
-    return Adapter(spec, deltas, loaded.get("task_table"), source)
+    return Adapter(spec, deltas, table, source)
+
+
+def _delta(file: TensorFile, site: Site, spec: AdapterSpec, problems: list[str]) -> RoutedDelta:
+    """What the file holds at `site`, in memory of its own, so that nothing leans on a file that others may write to."""
+    names = spec.shapes_at(site, int("task_table" in file))
+    found = {name: file.tensor(f"{site.name}.{name}").clone() for name in names}
+    for name, tensor in found.items():
+        problems.extend(not_finite(f"{site.name}.{name}", tensor))
+    return spec.pack(site, found["down_gate"], found.get("task_gate"), found["up"])
 
 
 def _spec(file: TensorFile, source: str) -> AdapterSpec:

@@ -18,7 +18,7 @@ from ..adapter import Adapter, AdapterSpec
 from ..errors import CheckpointError, X2EditError, name_some
 from ..moe import RoutedDelta
 from ..sites import FILL_TOKEN_WIDTH, FluxShape, Site, Slot
-from .files import TensorFile, difference, not_finite, save_atomically
+from .files import TensorFile, difference, not_finite_parts, save_atomically
 
 PREFIX = "transformer."
 _STATIC = "x2edit_static_mean_of"
@@ -153,14 +153,15 @@ def _shapes(slot: Slot, site: Site, spec: AdapterSpec) -> Iterator[tuple[str, tu
 
 def _pack(file: TensorFile, site: Site, spec: AdapterSpec, faults: list[str]) -> RoutedDelta:
     """Pack a site's slots for the fused products; NaN and infinities are added to `faults`."""
+    parts: dict[str, Tensor] = {}
 
-    def read_checked(key: str) -> Tensor:
-        tensor = file.tensor(PREFIX + key)
-        faults.extend(not_finite(PREFIX + key, tensor))
-        return tensor
+    def read_part(key: str) -> Tensor:
+        return parts.setdefault(PREFIX + key, file.tensor(PREFIX + key))
 
     names = _part_names(site, spec)
-    downs = [read_checked(f"{slot.key}.lora_A{name}.weight") for slot in site.slots for name in names]
-    gates = [read_checked(f"{slot.key}.lora_route.weight") for slot in site.slots] if site.routed else []
-    ups = [torch.cat([read_checked(f"{slot.key}.lora_B{name}.weight") for name in names], 1) for slot in site.slots]
-    return spec.pack(site, torch.cat(downs + gates), None, torch.stack(ups))
+    downs = [read_part(f"{slot.key}.lora_A{name}.weight") for slot in site.slots for name in names]
+    gates = [read_part(f"{slot.key}.lora_route.weight") for slot in site.slots] if site.routed else []
+    ups = [torch.cat([read_part(f"{slot.key}.lora_B{name}.weight") for name in names], 1) for slot in site.slots]
+    delta = spec.pack(site, torch.cat(downs + gates), None, torch.stack(ups))
+    faults.extend(not_finite_parts(delta.parameters(), parts))
+    return delta

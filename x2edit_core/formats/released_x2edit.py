@@ -17,7 +17,7 @@ from ..errors import CheckpointError, X2EditError, name_some
 from ..moe import RoutedDelta
 from ..sites import FluxShape, Site, Slot, x2edit_sites
 from ..tasks import TASK_COUNT
-from .files import TensorFile, difference, not_finite, read_pickle
+from .files import TensorFile, difference, not_finite, not_finite_parts, read_pickle
 
 TASK_FILE = "task_embeddings.bin"
 ALIGNNET_FILE = "diffusion_pytorch_model.bin"
@@ -132,19 +132,20 @@ def _task_table(path: Path, width: int) -> tuple[Tensor | None, list[str]]:
 
 def _pack(file: TensorFile, site: Site, spec: AdapterSpec, task_width: int, problems: list[str]) -> RoutedDelta:
     """Pack a site's slots for the fused products; NaN and infinities are added to `problems`."""
+    parts: dict[str, Tensor] = {}
 
-    def read_checked(key: str) -> Tensor:
-        tensor = file.tensor(key)
-        problems.extend(not_finite(key, tensor))
-        return tensor
+    def read_part(key: str) -> Tensor:
+        return parts.setdefault(key, file.tensor(key))
 
     hidden, names = spec.shape.hidden, _expert_names(spec)
-    gates = [read_checked(f"{slot.key}.gate.weight") for slot in site.slots]
-    downs = [read_checked(f"{slot.key}.{name}.down.weight") for slot in site.slots for name in names]
-    ups = [torch.cat([read_checked(f"{slot.key}.{name}.up.weight") for name in names], dim=1) for slot in site.slots]
+    gates = [read_part(f"{slot.key}.gate.weight") for slot in site.slots]
+    downs = [read_part(f"{slot.key}.{name}.down.weight") for slot in site.slots for name in names]
+    ups = [torch.cat([read_part(f"{slot.key}.{name}.up.weight") for name in names], dim=1) for slot in site.slots]
     down_gate = torch.cat([*downs, *(gate[:, :hidden] for gate in gates)])
     task_gate = torch.cat([gate[:, hidden:] for gate in gates]) if task_width else None
-    return spec.pack(site, down_gate, task_gate, torch.stack(ups))
+    delta = spec.pack(site, down_gate, task_gate, torch.stack(ups))
+    problems.extend(not_finite_parts(delta.parameters(), parts))
+    return delta
 
 
 def unpack(adapter: Adapter) -> Iterator[tuple[str, Tensor]]:
