@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import math
 import os
 import pickle
 import time
@@ -44,17 +45,22 @@ _TORCH = (
     (b"pk\x03\x04", "it is a torch file (.bin, .pt) or another zip, not safetensors"),
     (b"\x80\x02", "it is a pickle (.bin, .pt), not safetensors"),
 )
+_MAPPED_SHARE = 1 / 8
+"""Of a file, read through one mapping: what was read of it counts as this process's memory as long as it is mapped."""
 
 
 class TensorFile:
     """A safetensors file whose tensors are read one by one; keys are given without `module.` prefixes.
 
+    A tensor lies in the mapped file. Once copied and dropped it costs nothing, however many of them were read.
     Raises `CheckpointError` for a file that is missing, truncated, not safetensors, or holds one name twice.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._mapped = 0
         try:
+            self._state = _state(path)
             self._file = safe_open(path, framework="pt", device="cpu")
             raw = list(self._file.keys())
         except FileNotFoundError as error:
@@ -84,11 +90,30 @@ class TensorFile:
         return str(self._file.get_slice(self._raw[key]).get_dtype())
 
     def tensor(self, key: str) -> Tensor:
-        """Raises `CheckpointError` for a tensor of a kind that is not known here."""
+        """Raises `CheckpointError` for a tensor of a kind that is not known here, and for a file that changed meanwhile."""
         try:
-            return self._file.get_tensor(self._raw[key])
+            if self._mapped > self._state[0] * _MAPPED_SHARE:
+                self._map_anew()
+            tensor = self._file.get_tensor(self._raw[key])
         except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(str(self.path), [f"its tensor {key} cannot be read ({error})"]) from error
+        self._mapped += tensor.nbytes
+        return tensor
+
+    def _map_anew(self) -> None:
+        """Give back the pages that were read; the same file is mapped again, or it is an error."""
+        self._file = safe_open(self.path, framework="pt", device="cpu")
+        self._mapped = 0
+        if _state(self.path) != self._state:
+            raise CheckpointError(
+                str(self.path), ["it changed while it was being read"], "Load it again once it is written."
+            )
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """Size first; with another, another file lies at `path`."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def strip_prefix(key: str) -> str:
@@ -133,10 +158,27 @@ def looks_like(path: Path, more: tuple[tuple[bytes, str], ...] = ()) -> str:
 
 def not_finite(name: str, tensor: Tensor) -> list[str]:
     """A one-problem list if `tensor` holds NaN or infinity, else an empty one."""
-    if tensor.dtype.itemsize == 1 and tensor.is_floating_point():
+    if _surely_finite(tensor):
+        return []
+    if tensor.dtype.itemsize == 1:
         tensor = tensor.float()  # eight-bit kinds have no test of their own
-    bad = int((~torch.isfinite(tensor)).sum()) if tensor.is_floating_point() else 0
+    bad = int((~torch.isfinite(tensor)).sum())
     return [f"{name} holds {bad} NaN or infinite values"] if bad else []
+
+
+def not_finite_parts(packed: Iterable[Tensor], parts: Mapping[str, Tensor]) -> list[str]:
+    """A problem for each of `parts` that holds NaN or infinity; looked for in the `packed` tensors made of them first."""
+    if all(map(_surely_finite, packed)):
+        return []
+    return [fault for name, part in parts.items() for fault in not_finite(name, part)]
+
+
+def _surely_finite(tensor: Tensor) -> bool:
+    """Whether one reduction shows it: a sum with NaN or infinity in it is neither. A sum may also overflow without."""
+    if not tensor.is_floating_point():
+        return True
+    wide = tensor.float() if tensor.dtype.itemsize == 1 else tensor
+    return math.isfinite(wide.sum().item())
 
 
 def save_atomically(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:

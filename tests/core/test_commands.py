@@ -22,4 +22,3 @@ def test_command_starts_and_explains_itself(name):
     done = subprocess.run([sys.executable, "-m", name, "--help"], cwd=REPO, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout
-

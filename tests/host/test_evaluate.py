@@ -21,7 +21,9 @@ from safetensors.torch import load_file, save_file
 
 from x2edit_core.evaluate.editor import Editor, load_graph
 from x2edit_core.evaluate.places import PlaceError, Places
+from x2edit_core.evaluate.run import Evaluation
 from x2edit_core.evaluate.scenes import scene_case
+from x2edit_core.evaluate.scores import Scorer
 from x2edit_core.miniature import EMBEDDED
 from x2edit_core.scenes import make_case
 from x2edit_core.tasks import Task
@@ -93,6 +95,22 @@ def test_two_scenes_are_edited_scored_and_not_done_again(server, graph, tmp_path
     assert (said.count("  kept"), said.count("  done")) == (1, 1), "a line that a kill cut off is made again"
     assert {name: (output / name).read_bytes() for name in pictures} == pictures
     assert evaluate(tmp_path).count("  kept") == 2
+
+
+def test_the_host_works_on_the_next_case_while_one_is_scored(server, graph, tmp_path):
+    """Seen from the host: each time something is scored, one prompt more than is scored is there or was."""
+    known, seen = set(server.get_json("/history")), []
+
+    class Looking(Scorer):
+        def score(self, case, picture):
+            waiting = [item[1] for items in server.get_json("/queue").values() for item in items]
+            seen.append(len({*server.get_json("/history"), *waiting} - known))
+            return super().score(case, picture)
+
+    cases = [scene_case(make_case(seed, Task.TONE, "heldout", 64)) for seed in range(3)]
+    outcomes = Evaluation(Editor(server, graph), Looking(lambda picture: picture), tmp_path).run(cases)
+    assert all(outcome.done for outcome in outcomes), outcomes
+    assert seen == [2, 3, 3]
 
 
 def adapter_beside(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 
 import comfy.samplers
 import pytest
@@ -338,6 +339,23 @@ def test_the_judges_memory_is_given_back_before_the_final_steps(pack, graph, cal
     (judge,) = pack.run("X2EditJudge", chat=chat, debias=False)
     run_filter(pack, graph, judge)
     assert chat.released == 3 * 2
+
+
+@pytest.mark.parametrize(("remote", "times"), [(False, 2), (True, 2 * 3)])
+def test_flux_and_vae_change_places_once_beside_a_local_judge(pack, graph, monkeypatch, remote, times):
+    """Counted where the host is asked for a model: between the two there may be room for one of them only."""
+    from comfy import model_management
+
+    asked, load = [], model_management.load_models_gpu
+
+    def counted(models, *args, **kwargs):
+        asked.append("vae" if any(model.model is graph["vae"].first_stage_model for model in models) else "flux")
+        return load(models, *args, **kwargs)
+
+    monkeypatch.setattr(model_management, "load_models_gpu", counted)
+    run_filter(pack, graph, Liking(remote=remote))
+    assert sum(one != other for one, other in pairwise(asked)) == times
+    assert asked.count("vae") == 3
 
 
 def test_the_sheet_and_the_report(pack, graph):

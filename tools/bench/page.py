@@ -45,6 +45,7 @@ _PASSES = {
 def page() -> str:
     forward = [_passes(kind, _figures(f"forward-{kind}-cpu")) for kind in ("x2edit", "icedit-moe")]
     sections = [*_moe(_figures("moe-cpu")), _TARGETS, _WHOLE, *forward, *_train(_figures("train-cpu"))]
+    sections += _load(_figures("load-cpu"))
     return "\n\n".join([_HEAD, *sections]) + "\n"
 
 
@@ -148,6 +149,22 @@ def _train(figures: dict[str, Any]) -> list[str]:
         "large as its layers); at most 12 kB per token of a q, k, v site in bfloat16, its input included."
     )
     return [*sections, "Whole training steps, bfloat16, with checkpointing.", _table(head, rows), targets]
+
+
+def _load(figures: dict[str, Any]) -> list[str]:
+    rows = [
+        [way, f"{row['over_unchecked']:.2f}", f"{row['cpu_s']:.2f}", f"{row['peak_over_file']:.2f}"]
+        for way, row in figures["ways"].items()
+    ]
+    return [
+        "## Loading an adapter",
+        _command("load", figures, "--full " if figures["full"] else ""),
+        f"A file of the released layout, {figures['bytes'] / 1e9:.2f} GB, in the system's cache; each load is a process of "
+        "its own, the peak what it adds to that process's memory.",
+        _table(["", "× unchecked", "CPU s", "peak × file"], rows),
+        "Targets: at most 1.5 × a plain reader that looks at no value, names and shapes accounted for; at most 1.3 × the "
+        "file at the peak.",
+    ]
 
 
 if __name__ == "__main__":

@@ -216,28 +216,33 @@ class _Filter:
         return alive[0]
 
     def _arrivals(self, candidates: Sequence[Candidate], until: int) -> Iterable[Candidate]:
-        """The candidates at step `until`: as they come for a remote judge, or all first, so that a judge on this
-        machine and the model do not push each other out of memory every time."""
-        arrivals = self._denoised(candidates, until)
+        """The candidates at step `until`: as they come for a remote judge. For a judge on this machine all are denoised,
+        then all decoded, then judged, so that the models push one another out of memory once each and not every time."""
+        denoised = self._denoised(candidates, until)
         if self.panel.remote:
-            return arrivals
-        return list(arrivals)
+            return self._decoded(denoised)
+        return list(self._decoded(list(denoised)))
 
     def _denoised(self, candidates: Sequence[Candidate], until: int) -> Iterator[Candidate]:
-        sound = 0
         for group in [candidates] if self.plan.batched else [[item] for item in candidates]:
             self.denoiser.advance([item.run for item in group], until)
-            for item in group:
-                picture = None if item.run.broken else self.denoiser.preview(item.run)
-                if item.run.broken:
-                    self.notes.append(f"candidate {item.number} (seed {item.run.seed}) came out as not a number.")
-                    continue
-                item.picture = picture
-                sound += 1
-                yield item
+            yield from group
+
+    def _decoded(self, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+        """Those that are pictures; raises `X2EditError` where not one is."""
+        broken = sound = 0
+        for item in candidates:
+            picture = None if item.run.broken else self.denoiser.preview(item.run)
+            if item.run.broken:
+                broken += 1
+                self.notes.append(f"candidate {item.number} (seed {item.run.seed}) came out as not a number.")
+                continue
+            item.picture = picture
+            sound += 1
+            yield item
         if not sound:
             raise X2EditError(
-                f"Not one of {len(candidates)} candidates is a picture: all came out as not a number. Check the model's "
+                f"Not one of {broken} candidates is a picture: all came out as not a number. Check the model's "
                 "number format, the VAE and the adapter's strength."
             )
 

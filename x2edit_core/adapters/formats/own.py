@@ -14,10 +14,11 @@ from typing import Any
 from torch import Tensor
 
 from ...errors import CheckpointError, X2EditError, name_some
-from ...families import FLUX1, family_named
+from ...families import FLUX1, Site, family_named
 from ...files import TensorFile, account, columns, not_finite
 from ...tasks import TASK_COUNT
 from ..adapter import Adapter, AdapterSpec
+from ..moe import RoutedDelta
 
 FORMAT = "1"
 
@@ -48,20 +49,25 @@ def read(file: TensorFile) -> Adapter:
     """The adapter in `file`; raises `CheckpointError` listing every problem found."""
     source = str(file.path)
     spec = _spec(file, source)
-    expected = _shapes(spec, columns(file, "task_table") if "task_table" in file else 0)
+    task_aware = "task_table" in file
+    expected = _shapes(spec, columns(file, "task_table") if task_aware else 0)
     if problems := account(file, expected):
         raise CheckpointError(source, problems, f"Its metadata describes {spec.kind} for a {spec.model}.")
-    loaded = {key: file.tensor(key) for key in expected}
-    problems = [fault for key, tensor in loaded.items() for fault in not_finite(key, tensor)]
+    deltas = [_delta(file, site, spec, problems) for site in spec.sites]
+    table = file.tensor("task_table").clone() if task_aware else None
+    problems += [] if table is None else not_finite("task_table", table)
     if problems:
         raise CheckpointError(source, [name_some(problems)], "The file is damaged or its training diverged.")
-    deltas = [
-        spec.pack(
-            site, loaded[f"{site.name}.down_gate"], loaded.get(f"{site.name}.task_gate"), loaded[f"{site.name}.up"]
-        )
-        for site in spec.sites
-    ]
-    return Adapter(spec, deltas, loaded.get("task_table"), source)
+    return Adapter(spec, deltas, table, source)
+
+
+def _delta(file: TensorFile, site: Site, spec: AdapterSpec, problems: list[str]) -> RoutedDelta:
+    """What the file holds at `site`, in memory of its own, so that nothing leans on a file that others may write to."""
+    names = spec.shapes_at(site, int("task_table" in file))
+    found = {name: file.tensor(f"{site.name}.{name}").clone() for name in names}
+    for name, tensor in found.items():
+        problems.extend(not_finite(f"{site.name}.{name}", tensor))
+    return spec.pack(site, found["down_gate"], found.get("task_gate"), found["up"])
 
 
 def _spec(file: TensorFile, source: str) -> AdapterSpec:

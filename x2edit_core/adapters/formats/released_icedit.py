@@ -17,7 +17,7 @@ from torch import Tensor
 from ...errors import CheckpointError, X2EditError
 from ...families import Site, Slot
 from ...families.flux1 import FILL_TOKEN_WIDTH, FluxShape
-from ...files import TensorFile, account, not_finite, save_atomically
+from ...files import TensorFile, account, not_finite_parts, save_atomically
 from ..adapter import Adapter, AdapterSpec
 from ..moe import LowRank, RoutedDelta
 from .forms import widened
@@ -148,19 +148,17 @@ def _shapes(slot: Slot, site: Site, spec: AdapterSpec) -> Iterator[tuple[str, tu
 
 def _pack(file: TensorFile, site: Site, spec: AdapterSpec, faults: list[str]) -> RoutedDelta:
     """Pack a site's slots for the fused products; NaN and infinities are added to `faults`."""
+    parts: dict[str, Tensor] = {}
 
-    def read_checked(key: str) -> Tensor:
-        tensor = file.tensor(PREFIX + key)
-        faults.extend(not_finite(PREFIX + key, tensor))
-        return tensor
+    def read_part(key: str) -> Tensor:
+        return parts.setdefault(PREFIX + key, file.tensor(PREFIX + key))
 
     names = _part_names(site, spec)
-    parts = [
-        [
-            (read_checked(f"{slot.key}.lora_A{name}.weight"), read_checked(f"{slot.key}.lora_B{name}.weight"))
-            for name in names
-        ]
+    pairs = [
+        [(read_part(f"{slot.key}.lora_A{name}.weight"), read_part(f"{slot.key}.lora_B{name}.weight")) for name in names]
         for slot in site.slots
     ]
-    gates = [read_checked(f"{slot.key}.lora_route.weight") for slot in site.slots] if site.routed else []
-    return spec.of_parts(site, parts, gates)
+    gates = [read_part(f"{slot.key}.lora_route.weight") for slot in site.slots] if site.routed else []
+    delta = spec.of_parts(site, pairs, gates)
+    faults.extend(not_finite_parts(delta.parameters(), parts))
+    return delta

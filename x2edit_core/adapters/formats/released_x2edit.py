@@ -17,7 +17,7 @@ from torch import Tensor
 from ...errors import CheckpointError, X2EditError
 from ...families import FLUX1, QWEN_IMAGE, Family, Shape, Site, Slot
 from ...families.qwen_image import QwenShape, stored_slots
-from ...files import TensorFile, account, columns, not_finite, read_pickle
+from ...files import TensorFile, account, columns, not_finite, not_finite_parts, read_pickle
 from ...reference import AUTOMATIC_OFFSETS
 from ...tasks import TASK_COUNT
 from ..adapter import Adapter, AdapterSpec
@@ -152,17 +152,18 @@ def _task_table(path: Path, width: int) -> tuple[Tensor | None, list[str]]:
 
 def _pack(file: TensorFile, site: Site, spec: AdapterSpec, problems: list[str]) -> RoutedDelta:
     """Pack a site's slots for the fused products; NaN and infinities are added to `problems`."""
+    parts: dict[str, Tensor] = {}
 
-    def read_checked(key: str) -> Tensor:
-        tensor = file.tensor(key)
-        problems.extend(not_finite(key, tensor))
-        return tensor
+    def read_part(key: str) -> Tensor:
+        return parts.setdefault(key, file.tensor(key))
 
     def low_rank(key: str) -> LowRank:
-        return read_checked(f"{key}.down.weight"), read_checked(f"{key}.up.weight")
+        return read_part(f"{key}.down.weight"), read_part(f"{key}.up.weight")
 
-    parts = [[low_rank(f"{slot.key}.{name}") for name in _expert_names(spec)] for slot in site.slots]
-    return spec.of_parts(site, parts, [read_checked(f"{slot.key}.gate.weight") for slot in site.slots])
+    pairs = [[low_rank(f"{slot.key}.{name}") for name in _expert_names(spec)] for slot in site.slots]
+    delta = spec.of_parts(site, pairs, [read_part(f"{slot.key}.gate.weight") for slot in site.slots])
+    problems.extend(not_finite_parts(delta.parameters(), parts))
+    return delta
 
 
 def unpack(adapter: Adapter) -> Iterator[tuple[str, Tensor]]:
