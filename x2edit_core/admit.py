@@ -112,7 +112,7 @@ def same_number(batch: Tensor, others: Tensor, say: Say, name: str, other: str =
 def latent(given: Any, say: Say, name: str = "latent") -> dict[str, Any]:
     """`given` if it is a LATENT of pictures in floats, of which every kind is kept; raises `X2EditError` for another.
 
-    A noise mask in it comes back as float32 [B, 1, H, W].
+    A noise mask in it that the host would not take comes back as float32 [B, 1, H, W].
     """
     parts: dict[str, Any] = given if isinstance(given, dict) else {}
     samples = parts.get("samples")
@@ -138,11 +138,12 @@ def latent(given: Any, say: Say, name: str = "latent") -> dict[str, Any]:
     if not isinstance(painted, Tensor) or painted.ndim > 4:
         return parts
     area = mask(painted, say, "noise_mask")
+    as_it_came = painted.dtype == area.dtype and torch.equal(area.flatten(), painted.flatten())
     if not bool(area.any()):
         say(
             "The latent's noise mask is black everywhere, so that nothing is painted. Was an empty mask of LoadImage set?"
         )
-    return {**parts, "noise_mask": area.unsqueeze(1)}
+    return parts if as_it_came else {**parts, "noise_mask": area.unsqueeze(1)}
 
 
 def kind_of(*inputs: Any) -> torch.dtype:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from bench.measure import OperatorCount
 from safetensors.torch import save_file
-from x2edit_core.checkpoint import load_adapter, save_adapter
-from x2edit_core.formats.files import TensorFile, not_finite, not_finite_parts
 
+from x2edit_core.adapters.checkpoint import load_adapter, save_adapter
 from x2edit_core.errors import CheckpointError
+from x2edit_core.files import TensorFile, not_finite, not_finite_parts
 
 from .models import random_adapter, released_tensors, write_released
 

@@ -183,7 +183,9 @@ def test_two_runs_of_one_name_do_not_mix(pack, output):
 
 def foreign_file(pack, seed=5):
     """Somebody's adapter, of this FLUX's shape, in models/x2edit under the name `taken`."""
-    setup, adapters, checkpoint = (pack.core(name) for name in ("train.config", "train.adapters", "checkpoint"))
+    setup, adapters, checkpoint = (
+        pack.core(name) for name in ("train.config", "train.adapters", "adapters.checkpoint")
+    )
     shape = pack.core("families.flux1").FluxShape(256, 2, 4)
     adapter = adapters.new_adapter(
         adapters.spec_for("x2edit", setup.AdapterConfig(experts=4, rank=2), shape), True, seed
@@ -322,6 +324,6 @@ def test_the_nodes_log_says_what_is_about_to_be_learnt(pack, caplog, monkeypatch
     train(pack, "told", steps=2, further="\n[adapter]\noffset_512 = 64\n")
     train(pack, "told", steps=1, further="\n[adapter]\noffset_512 = 64\n")
     first, last = shown[0], shown[-1]
-    assert "edit: 12 samples, 1 size: 32 × 32 (12); tasks:" in first and "steps an epoch" in first
+    assert "trained at: 32 × 32 (12)" in first and "12 named by the data" in first and "steps an epoch" in first
     assert "adamw, rate 0.01; batch 4 × 1" in first
     assert "2 steps were done before and 1 are asked for, so nothing was trained" in last

@@ -226,7 +226,7 @@ def test_a_run_begins_with_what_it_learns_from_and_ends_with_how_far_it_is(pack,
     changes = {"loss__contrast": 0.2, "__batch": 1, "optim__warmup": 9}
     assert run_script(pack, tmp_path, config_text(tmp_path, cache, "x2edit", steps=6, **changes)) == 0
     for line in (
-        "edit: 12 samples, 1 size: 32 × 32 (12); tasks:",
+        "trained at: 32 × 32 (12)",
         "edit: 12 steps an epoch, 0.5 epochs in 6 steps",
         "adamw, rate 0.01; batch 1 × 1",
         "loss.contrast = 0.2 teaches nothing here",

@@ -23,7 +23,8 @@ from typing import Any
 import naive_load
 import torch
 from measure import machine, median_ratio, write_json
-from x2edit_core.checkpoint import load_adapter
+
+from x2edit_core.adapters.checkpoint import load_adapter
 
 SMALL, FULL = (2, 4), (19, 38)
 """Double and single blocks."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from typing import Any
 
@@ -15,10 +14,9 @@ from ..geometry import EditLayout, Size, SizeRule, target_size
 from ..pixels import size_of
 from ..qwen_prompt import DROPPED_TOK, NEGATIVE, prompt_tokens, tokens_of_prompt
 from .host import comfy, device_context
+from .notices import say
 from .pictures import PROMPT_SIZE, Conditioning
 from .text import find_encoder, layer_states
-
-log = logging.getLogger(__name__)
 
 
 def picture_size(layout: EditLayout | None, image: Tensor | None, rule: SizeRule, width: int, height: int) -> Size:
@@ -44,7 +42,7 @@ def encode_pair(clip: Any, instruction: str, size: Size) -> tuple[Conditioning, 
     def encode(words: str) -> Conditioning:
         ids, cut = prompt_tokens(lambda text, literal: _tokenized(encoder, text, literal), words, size)
         if cut:
-            log.warning("The instruction is too long: the last %d tokens of the prompt were cut off.", cut)
+            say(f"The instruction is too long: the last {cut} tokens of the prompt were cut off.")
         states = _states(clip, encoder, ids)[:, DROPPED_TOK:]
         return [[states.to(comfy.model_management.intermediate_device()), clip.add_hooks_to_dict({PROMPT_SIZE: size})]]
 
