@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,9 @@ from .host import comfy
 if TYPE_CHECKING:
     from comfy.sd import CLIP, VAE
 
+MADE_FOR_PX, LARGEST_PX = 128, 256
+"""A side of the pictures that the models learnt, and the longest of one picture that they still make something of."""
+
 
 def load_demo_models(base: str) -> tuple[Any, CLIP, VAE]:
     """MODEL, CLIP and VAE of the embedded family `base`, one of `BASES`; raises `X2EditError` for another name."""
@@ -24,7 +28,24 @@ def load_demo_models(base: str) -> tuple[Any, CLIP, VAE]:
     weights, metadata = comfy.utils.load_torch_file(str(FLUX), return_metadata=True)
     weights = with_guidance(weights if base == "fill" else without_fill(weights))
     model = comfy.sd.load_diffusion_model_state_dict(weights, metadata=metadata)
+    refuse_large(model)
     return model, demo_clip(comfy.utils.load_torch_file(str(TEXT))), demo_vae()
+
+
+def refuse_large(model: Any) -> None:
+    """Let the model refuse pictures far beyond its own size before the first step: it would draw a flat colour for minutes."""
+    kinds = comfy.patcher_extension.WrappersMP
+    model.add_wrapper_with_key(kinds.APPLY_MODEL, "x2edit miniature", _checked_size)
+
+
+def _checked_size(executor: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    height, width = (side * PATCH for side in x.shape[-2:])
+    if height > LARGEST_PX or width > 2 * LARGEST_PX:
+        raise X2EditError(
+            f"The embedded models were made for pictures of {MADE_FOR_PX} pixels; this one is sampled at {width} × {height}. "
+            f"Set `width` of X2Edit Reference or ICEdit Diptych to {MADE_FOR_PX}, or load FLUX for pictures of this size."
+        )
+    return executor(x, *args, **kwargs)
 
 
 def demo_vae() -> VAE:
