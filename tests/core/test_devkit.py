@@ -17,6 +17,7 @@ from devkit import bundle, host, layout, pins, share, testing
 from devkit.evaluate import offered, workflow_of
 from devkit.host import DevError, Host, find_host
 from devkit.replace import demo_changes, with_adapter, with_demo_models, with_picture
+from devkit.server import fill_input
 
 from x2edit_core.errors import X2EditError
 
@@ -338,3 +339,16 @@ def test_the_workflow_is_the_configurations(tmp_path):
 
 def test_pictures_are_replaced():
     assert with_picture(PROMPT, "source.png")["7"]["inputs"] == {"image": "source.png"}
+
+
+def test_a_served_host_begins_with_the_hosts_own_pictures(tmp_path):
+    own = tmp_path / "comfyui" / "input"
+    own.mkdir(parents=True)
+    (own / "example.png").write_bytes(b"host's")
+    (own / "3d").mkdir()
+    base = tmp_path / "base"
+    for content in (b"host's", b"a person's"):
+        fill_input(Host(str(tmp_path / "comfyui"), "", ""), base)
+        assert [path.name for path in (base / "input").iterdir()] == ["example.png"]
+        assert (base / "input" / "example.png").read_bytes() == content
+        (base / "input" / "example.png").write_bytes(b"a person's")
