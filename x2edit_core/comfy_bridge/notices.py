@@ -29,6 +29,16 @@ def say_once(key: str, text: str) -> None:
 def say(text: str) -> None:
     """Log `text` as a warning and show it on the node that is running, below what was said there in this run."""
     logging.getLogger("x2edit").warning(text)
+    _show(text)
+
+
+def tell(text: str) -> None:
+    """Like `say`, of what went well: an information in the log."""
+    logging.getLogger("x2edit").info(text)
+    _show(text)
+
+
+def _show(text: str) -> None:
     run, words = _running()
     if text not in words:
         words.append(text)
