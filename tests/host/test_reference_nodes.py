@@ -53,7 +53,7 @@ def test_any_picture_comes_back_at_its_own_size(pack, models, applied, shape):
     positive, latent, layout = reference(pack, models, image, size="keep")
     done = sample(pack, applied, positive, latent)
     (decoded,) = pack.run("VAEDecode", samples=done, vae=models[2])
-    (result,) = pack.run("X2EditRestore", image=decoded, layout=layout)
+    result, _ = pack.run("X2EditRestore", image=decoded, layout=layout)
     assert result.shape == (*shape[:3], 3)
     assert result.isfinite().all()
 
@@ -82,7 +82,7 @@ def test_untouched_pixels_stay_in_place(pack, models):
     _, _, layout = reference(pack, models, ramp, size="keep")
     pixels = pack.core("pixels")
     squashed = pixels.resize(ramp, layout.target)
-    (result,) = pack.run("X2EditRestore", image=squashed, layout=layout)
+    result, _ = pack.run("X2EditRestore", image=squashed, layout=layout)
     assert (result - ramp)[:, 8:-8, 8:-8].abs().max() < 0.25 * 0.6 / 149
 
 
@@ -91,8 +91,8 @@ def test_a_mask_pastes_the_source_back_bit_for_bit(pack, models):
     _, _, layout = reference(pack, models, source, size="keep")
     mask = torch.zeros(1, 50, 70)
     mask[:, 10:20, 30:50] = 1.0
-    (result,) = pack.run("X2EditRestore", image=edited, layout=layout, source=source, mask=mask)
-    (whole,) = pack.run("X2EditRestore", image=edited, layout=layout)
+    result, _ = pack.run("X2EditRestore", image=edited, layout=layout, source=source, mask=mask)
+    whole, _ = pack.run("X2EditRestore", image=edited, layout=layout)
     outside = mask.expand(2, -1, -1) == 0
     assert torch.equal(result[outside], source[outside])
     assert torch.equal(result[~outside], whole[~outside])
