@@ -105,6 +105,21 @@ def test_sharpening_is_not_taken_back(sigma):
     assert found.kept == "detail" and torch.equal(picture, sharp)
 
 
+def test_noise_taken_away_is_not_put_back():
+    clean = photo(13, 256)
+    noisy = (clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(3))).clamp(0, 1)
+    picture, _, found = given_back(noisy, clean)
+    assert found.kept not in ("", "nothing") and torch.equal(picture, clean)
+
+
+def test_a_tone_is_the_edit_however_little_it_shows():
+    """A strong gain whose offset hides it in the middle of the range is no editor's drift."""
+    source = (photo(14, 192) - 0.5) * 0.5 + 0.5
+    edit = (source - 0.5) * 0.85 + 0.5
+    picture, _, found = given_back(source, edit)
+    assert found.kept == "tone" and torch.equal(picture, edit)
+
+
 def test_an_area_of_ones_own_says_what_is_kept():
     source = photo(11, 256)
     target = patched(source)

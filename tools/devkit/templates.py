@@ -76,14 +76,14 @@ MINIATURES = {
 }
 _TRY_X2EDIT, _TRY_ICEDIT = MINIATURES
 # Small enough for the page to show at full size when it fits the graph into the window.
-_NOTE: Box = (0, 0, 400, 900)
+_NOTE: Box = (0, 0, 400, 960)
 _SMALL_NOTE: Box = (0, 0, 400, 330)
 _SCENE: Box = (430, 0, 280, 190)
 _PICTURE: Box = (430, 0, 280, 370)
 _SAID: Box = (430, 430, 280, 110)
 _SMALL_BOX: Box = (740, 0, 310, 190)
 _BOX: Box = (740, 0, 310, 460)
-_SENTENCES: Box = (430, 590, 620, 310)
+_SENTENCES: Box = (430, 650, 620, 310)
 _COMPARE: Box = (1080, 0, 440, 460)
 _SAVE: Box = (1080, 560, 440, 340)
 

@@ -37,11 +37,13 @@ _CLIPPED = 0.02
 class Change:
     """`region` [1, H, W] is 1 where the picture changed; `detail` is how much of the source's fine detail the rest has.
 
-    `detail` is 1 for an edit as sharp as its source, less for a softer one, more where the edit is sharper.
+    `detail` is 1 for an edit as sharp as its source, less for a softer one, more where the edit is sharper; `rest` is the
+    root mean square difference of the whole.
     """
 
     region: Tensor
     detail: float
+    rest: float
 
     @property
     def share(self) -> float:
@@ -59,7 +61,8 @@ def change(source: Tensor, edit: Tensor, shown: Tensor, tone: Tone) -> Change:
     seeds = _opened((ratio > _SEED).to(ratio))
     within = (ratio > _AGAIN) & (rest > _HALF * _spread(rest, _NEAR))
     region = _closed(_grown(seeds, within.to(ratio)))
-    return Change(region, _detail(one, other, (1 - _spread(region, 4)) * shown))
+    whole = float(((other - one) * shown[:, None]).square().mean().sqrt())
+    return Change(region, _detail(one, other, (1 - _spread(region, 4)) * shown), whole)
 
 
 def _as_soft(source: Tensor, edit: Tensor) -> Tensor:

@@ -28,8 +28,12 @@ _TONED, _TONED_ALONE, _ALONE = 8.0, 2.0, 0.001
 """Mean ΔE00 beyond which a tone is the edit; the second where no more than that share changed besides."""
 _TONED_WIDE, _WIDE = 4.0, 0.3
 """The same where so large a share is not explained by the tone: it is no drift then but a bent tone."""
+_GAIN, _OFFSET = 0.12, 0.08
+"""Beyond which a channel's gain, from 1, and offset are no drift, however little they show in this picture."""
 _SHARPER, _SOFTER = 1.25, 0.3
 """Share of the source's fine detail beyond which sharpness is the edit; an autoencoder leaves a half and more."""
+_REST = 0.035
+"""Root mean square difference beyond which an edit without a place did something all the same, such as taking noise away."""
 _MOST = 0.7
 """Share of the picture that may change before it is the whole of it."""
 _BEYOND = 0.7
@@ -64,7 +68,7 @@ def find(source: Tensor, edit: Tensor, area: Tensor | None = None) -> Found:
     tone = fitted(seen, aligned, open_)
     found = change(seen, aligned, shown, tone)
     if area is not None:
-        found = Change(resize_mask(area, at), found.detail)
+        found = Change(resize_mask(area, at), found.detail, found.rest)
     return Found(alignment, tone, found, _kept(alignment, tone, found, seen, size, area is not None), size)
 
 
@@ -87,7 +91,7 @@ def _kept(alignment: Alignment, tone: Tone, found: Change, seen: Tensor, size: S
     if alignment.agreement < _AGREES:
         return "all"
     toned = tone.strength(seen)
-    if toned > _TONED:
+    if toned > _TONED or _strong(tone):
         return "tone"
     if given:
         return ""
@@ -99,7 +103,13 @@ def _kept(alignment: Alignment, tone: Tone, found: Change, seen: Tensor, size: S
         return "detail"
     if found.share < _ALONE and toned > _TONED_ALONE:
         return "tone"
-    return "" if found.share else "nothing"
+    if found.share:
+        return ""
+    return "detail" if found.rest > _REST else "nothing"
+
+
+def _strong(tone: Tone) -> bool:
+    return bool(((tone.gain - 1).abs() > _GAIN).any() | (tone.offset.abs() > _OFFSET).any())
 
 
 def sampled(
