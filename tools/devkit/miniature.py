@@ -26,6 +26,8 @@ RESULTS: Mapping[str, str] = {
     "x2edit/adapter.safetensors": "x2edit.safetensors",
     "icedit_moe/adapter.safetensors": "icedit_moe.safetensors",
     "icedit/adapter.safetensors": "icedit.safetensors",
+    "qwen/base.safetensors": "qwen.safetensors",
+    "x2edit_qwen/adapter.safetensors": "x2edit_qwen.safetensors",
 }
 """What the stages leave, below `FOLDER`, and its name among the shipped weights."""
 

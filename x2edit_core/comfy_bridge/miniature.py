@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..errors import X2EditError
-from ..miniature import AUTOENCODER, BASES, FLUX, TEXT, with_guidance, without_fill
+from ..files import TensorFile
+from ..miniature import AUTOENCODER, BASES, FLUX, QWEN, TEXT, with_guidance, without_fill
 from ..miniature.autoencoder import CHANNELS, PATCH, Autoencoder
+from ..miniature.qwen import KIND, sizes_of
 from ..miniature.text import LONGEST, PAD, TextConfig, TextEncoder, Token, pad, tokenize
 from .host import comfy
 
@@ -20,16 +24,51 @@ if TYPE_CHECKING:
 MADE_FOR_PX, LARGEST_PX = 128, 256
 """A side of the pictures that the models learnt, and the longest of one picture that they still make something of."""
 
+_LEAST_WIDTH = 8
+"""Of the host's VAE of films, as a layout whose network is exchanged."""
+_FRAMES = 4
+"""Pictures of a film to a latent."""
+
 
 def load_demo_models(base: str) -> tuple[Any, CLIP, VAE]:
     """MODEL, CLIP and VAE of the embedded family `base`, one of `BASES`; raises `X2EditError` for another name."""
     if base not in BASES:
         raise X2EditError(f"There is no embedded base {base!r}; expected one of: {', '.join(BASES)}.")
+    clip = demo_clip(comfy.utils.load_torch_file(str(TEXT)))
+    if base == "qwen":
+        return small_qwen(QWEN), clip, demo_film_vae()
+    return _flux(fill=base == "fill"), clip, demo_vae()
+
+
+def _flux(fill: bool) -> Any:
     weights, metadata = comfy.utils.load_torch_file(str(FLUX), return_metadata=True)
-    weights = with_guidance(weights if base == "fill" else without_fill(weights))
+    weights = with_guidance(weights if fill else without_fill(weights))
     model = comfy.sd.load_diffusion_model_state_dict(weights, metadata=metadata)
     refuse_large(model)
-    return model, demo_clip(comfy.utils.load_torch_file(str(TEXT))), demo_vae()
+    return model
+
+
+def is_small_qwen(path: Path) -> bool:
+    """Whether a file holds a Qwen-Image that this pack made, which the host's loader would take for a large one."""
+    return path.suffix == ".safetensors" and TensorFile(path).metadata.get("kind") == KIND
+
+
+def small_qwen(path: Path) -> Any:
+    """A Qwen-Image of any size as a MODEL. The host's loader reads depth and channels only, so its model class is given
+    the other sizes; what follows is what that loader does."""
+    weights = comfy.utils.load_torch_file(str(path))
+    config = comfy.supported_models.QwenImage({"image_model": "qwen_image", **sizes_of(weights)})
+    management = comfy.model_management
+    device, kinds = management.get_torch_device(), list(config.supported_inference_dtypes)
+    parameters, stored = comfy.utils.calculate_parameters(weights), comfy.utils.weight_dtype(weights)
+    dtype = management.unet_dtype(model_params=parameters, supported_dtypes=kinds, weight_dtype=stored)
+    config.set_inference_dtype(dtype, management.unet_manual_cast(dtype, device, kinds))
+    model = config.get_model(weights, "")
+    patcher = comfy.model_patcher.CoreModelPatcher(
+        model, load_device=device, offload_device=management.unet_offload_device()
+    )
+    model.load_model_weights(weights, "", assign=patcher.is_dynamic())
+    return patcher
 
 
 def refuse_large(model: Any) -> None:
@@ -55,7 +94,20 @@ def demo_vae() -> VAE:
     shape, so that every attribute this host version expects is set, and then the network is exchanged.
     """
     vae = comfy.sd.VAE(sd=comfy.taesd.taesd.TAESD(latent_channels=CHANNELS).state_dict())
-    network = Autoencoder(comfy.ops.disable_weight_init).eval().requires_grad_(False)
+    return _exchanged(vae, Autoencoder(comfy.ops.disable_weight_init))
+
+
+def demo_film_vae() -> VAE:
+    """The embedded autoencoder as Qwen-Image's kind of VAE: of films, with latents [B, 16, t, h, w]."""
+    layout = comfy.ldm.wan.vae.WanVAE(
+        dim=_LEAST_WIDTH, z_dim=CHANNELS, temperal_downsample=[False, True, True]
+    ).state_dict()
+    return _exchanged(comfy.sd.VAE(sd=layout), FilmAutoencoder(comfy.ops.disable_weight_init))
+
+
+def _exchanged(vae: VAE, network: Autoencoder) -> VAE:
+    """The VAE with the embedded network, and its weights, in the place of its own."""
+    network.eval().requires_grad_(False)
     patcher = comfy.model_patcher.CoreModelPatcher(
         network, load_device=vae.device, offload_device=comfy.model_management.vae_offload_device()
     )
@@ -63,15 +115,46 @@ def demo_vae() -> VAE:
     network.to(vae.vae_dtype)
     comfy.model_management.archive_model_dtypes(network)
     vae.first_stage_model, vae.patcher, vae.size = network, patcher, None
-    vae.memory_used_encode = lambda shape, dtype: _memory(shape[0], shape[2] * shape[3], dtype)
-    vae.memory_used_decode = lambda shape, dtype: _memory(shape[0], shape[2] * shape[3] * PATCH * PATCH, dtype)
+    vae.memory_used_encode = lambda shape, dtype: _memory(shape[0], math.prod(shape[2:]), dtype)
+    vae.memory_used_decode = lambda shape, dtype: _memory(shape[0], math.prod(shape[2:]) * PATCH * PATCH, dtype)
     vae.model_size()
     return vae
+
+
+class FilmAutoencoder(Autoencoder):
+    """`Autoencoder` on films [B, 3, T, H, W], picture by picture: one latent for the first and for each four that follow,
+    as the host's VAE of films counts them, scaled as its latent format expects."""
+
+    def encode(self, picture: Tensor) -> Tensor:
+        pictures = picture[:, :, ::_FRAMES]
+        latents = self.encode_normal(pictures.transpose(1, 2).flatten(0, 1))
+        return comfy.latent_formats.Wan21().process_out(_films(latents, len(picture)))
+
+    def decode(self, latent: Tensor) -> Tensor:
+        normal = comfy.latent_formats.Wan21().process_in(latent)
+        pictures = _films(self.decode_normal(normal.transpose(1, 2).flatten(0, 1)), len(latent))
+        return pictures.repeat_interleave(_FRAMES, 2)[:, :, _FRAMES - 1 :]
+
+
+def _films(pictures: Tensor, batch: int) -> Tensor:
+    """[B·T, C, H, W] → [B, C, T, H, W]."""
+    return pictures.unflatten(0, (batch, -1)).transpose(1, 2)
 
 
 def _memory(batch: int, pixels: int, dtype: torch.dtype) -> float:
     """Bytes the network needs at its widest: pixels in and out, and about as many features."""
     return 16 * batch * pixels * comfy.model_management.dtype_size(dtype)
+
+
+def is_demo_clip(clip: Any) -> bool:
+    """Whether a CLIP is the embedded text encoder."""
+    return isinstance(clip.cond_stage_model, DemoTextModel)
+
+
+def demo_context(clip: CLIP, text: str) -> Tensor:
+    """Context [1, T, C] of a text in which nothing is read as syntax."""
+    section = [[(token, 1.0) for token in pad(tokenize(text))]]
+    return clip.encode_from_tokens({"l": section, "t5xxl": section})
 
 
 def demo_clip(weights: dict[str, Tensor]) -> CLIP:

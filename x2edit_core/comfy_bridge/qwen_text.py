@@ -14,6 +14,7 @@ from ..geometry import EditLayout, Size, SizeRule, target_size
 from ..pixels import size_of
 from ..qwen_prompt import DROPPED_TOK, NEGATIVE, prompt_tokens, tokens_of_prompt
 from .host import comfy, device_context
+from .miniature import demo_context, is_demo_clip
 from .notices import say
 from .pictures import PROMPT_SIZE, Conditioning
 from .text import find_encoder, layer_states
@@ -36,17 +37,26 @@ def picture_size(layout: EditLayout | None, image: Tensor | None, rule: SizeRule
 
 
 def encode_pair(clip: Any, instruction: str, size: Size) -> tuple[Conditioning, Conditioning]:
-    """Conditioning of the instruction and of the negative branch, for a picture of `size`."""
+    """Conditioning of the instruction and of the negative branch, for a picture of `size`.
+
+    The embedded text encoder reads the instruction alone, and nothing for the negative branch.
+    """
+    if is_demo_clip(clip):
+        said, unsaid = (_conditioning(clip, demo_context(clip, text), size) for text in (instruction, NEGATIVE))
+        return said, unsaid
     encoder = find_encoder(clip)
 
     def encode(words: str) -> Conditioning:
         ids, cut = prompt_tokens(lambda text, literal: _tokenized(encoder, text, literal), words, size)
         if cut:
             say(f"The instruction is too long: the last {cut} tokens of the prompt were cut off.")
-        states = _states(clip, encoder, ids)[:, DROPPED_TOK:]
-        return [[states.to(comfy.model_management.intermediate_device()), clip.add_hooks_to_dict({PROMPT_SIZE: size})]]
+        return _conditioning(clip, _states(clip, encoder, ids)[:, DROPPED_TOK:], size)
 
     return encode(instruction), encode(NEGATIVE)
+
+
+def _conditioning(clip: Any, states: Tensor, size: Size) -> Conditioning:
+    return [[states.to(comfy.model_management.intermediate_device()), clip.add_hooks_to_dict({PROMPT_SIZE: size})]]
 
 
 def encode_prompt(clip: Any, prompt: str) -> Tensor:

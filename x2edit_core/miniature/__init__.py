@@ -1,7 +1,8 @@
 """The embedded miniature: everything a first edit needs, without a download.
 
-`scenes` draws pictures whose exact edit is known, `autoencoder` and `text` stand in for FLUX's VAE and text encoders,
-and `weights/` holds the models, which `tools/dev.py miniature` makes again. This file only says where they are.
+`scenes` draws pictures whose exact edit is known, `autoencoder` and `text` stand in for FLUX's VAE and text encoders
+and for those of Qwen-Image, whose sizes are in `qwen`, and `weights/` holds the models, which `tools/dev.py miniature`
+makes again. This file only says where they are.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).parent / "weights"
 FLUX = WEIGHTS / "flux.safetensors"
 TEXT = WEIGHTS / "text.safetensors"
+QWEN = WEIGHTS / "qwen.safetensors"
 AUTOENCODER = WEIGHTS / "autoencoder.safetensors"
 
-BASES = ("x2edit", "fill")
-"""The FLUX bases, by the name of the `X2EditDemoModels` option: both lie in `FLUX`, which has learnt both forms."""
+BASES = ("x2edit", "fill", "qwen")
+"""The bases, by the name of the `X2EditDemoModels` option. The first two lie in `FLUX`, which has learnt both forms."""
 
 EMBEDDED: dict[str, Path] = {
     "embedded: x2edit": WEIGHTS / "x2edit.safetensors",
     "embedded: icedit": WEIGHTS / "icedit_moe.safetensors",
     "embedded: icedit plain": WEIGHTS / "icedit.safetensors",
+    "embedded: x2edit qwen": WEIGHTS / "x2edit_qwen.safetensors",
 }
 """Adapters, by the name under which the loader offers them."""
 

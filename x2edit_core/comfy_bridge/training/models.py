@@ -20,7 +20,7 @@ from ...train.forms import form_of
 from ...train.streaming import BlockStream
 from ..families import base_of, network_of
 from ..host import comfy, fresh_copy, unload
-from ..miniature import demo_clip, load_demo_models
+from ..miniature import demo_clip, is_small_qwen, load_demo_models, small_qwen
 from ..pictures import encode_pictures
 from .flux import BLOCKS, flux_blocks
 
@@ -40,7 +40,9 @@ def load_models(config: ModelConfig) -> HostModels:
     """The models that a configuration names, by the host's loaders; raises `X2EditError` for files that are missing."""
     name = config.base.removeprefix("demo:")
     model, clip, vae = load_demo_models(name) if config.base.startswith("demo:") else (None, None, None)
-    if model is None:
+    if model is None and is_small_qwen(_existing(config.base)):
+        model = small_qwen(Path(config.base))
+    elif model is None:
         options = {"dtype": torch.float8_e4m3fn} if config.weights == "fp8" else {}
         model = comfy.sd.load_diffusion_model(str(_existing(config.base)), options)
     if config.clip != ["demo"]:
@@ -50,7 +52,7 @@ def load_models(config: ModelConfig) -> HostModels:
     if config.vae != "demo":
         vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(_existing(config.vae))))
     if clip is None or vae is None:
-        _, shipped_clip, shipped_vae = load_demo_models(BASES[0])
+        _, shipped_clip, shipped_vae = load_demo_models("qwen" if base_of(model)[0] is QWEN_IMAGE else BASES[0])
         clip, vae = clip or shipped_clip, vae or shipped_vae
     return HostModels(model, clip, vae)
 

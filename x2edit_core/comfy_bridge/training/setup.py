@@ -18,7 +18,8 @@ from ...alignnet import save_alignnet
 from ...errors import X2EditError
 from ...families import QWEN_IMAGE
 from ...files import save_atomically, save_pickled
-from ...miniature import AUTOENCODER, without_fill
+from ...miniature import AUTOENCODER, TEXT, without_fill
+from ...miniature.qwen import CONTEXT, KIND
 from ...miniature.text import TextConfig
 from ...train.adapters import new_adapter, spec_for
 from ...train.aligned import AlignedText
@@ -33,6 +34,7 @@ from ...train.scene_data import ScenePool, scene_pools
 from ...train.streaming import BlockStream
 from ..families import base_of
 from ..host import comfy
+from ..miniature import is_demo_clip
 from ..unread import unread_remarks
 from .flux import PassSettings, TrainableFlux, flux_blocks
 from .models import (
@@ -45,6 +47,7 @@ from .models import (
     require_widths,
     streamed_flux,
 )
+from .qwen_base import new_qwen
 from .qwen_image import TrainableQwenImage
 from .text import StoredText, text_of
 
@@ -70,7 +73,8 @@ def assemble(
     with torch.inference_mode(False):
         if config.kind == "base":
             device = torch.device(config.device) if config.device else comfy.model_management.get_torch_device()
-            return _base_parts(config, ranks, device, poll)
+            make = _qwen_base_parts if config.qwen.blocks else _base_parts
+            return make(config, ranks, device, poll)
         if models is None:
             require_device(config.device)
         return _adapter_parts(config, ranks, models or load_models(config.model), poll)
@@ -117,6 +121,36 @@ def _base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: P
     )
 
 
+def _qwen_base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: Poll) -> Parts:
+    """A whole small Qwen-Image from nothing, or from an earlier one; it reads the shipped text encoder, which stays."""
+    network = new_qwen(config.qwen, config.seed).to(device)
+    if config.model.base:
+        network.load_state_dict(_tensors(Path(config.model.base)))
+    dtype = _DTYPES[config.model.precision]
+    settings = _settings(config, dtype, autocast=False)
+    text = EmbeddedText.of(TEXT, TextConfig(CONTEXT, CONTEXT), config.seed).to(device).requires_grad_(False)
+
+    def export(folder: Path, step: int) -> Path:
+        notes = {"kind": KIND, "steps": str(step)}
+        save_atomically(_half(network), folder / BASE_RESULT, notes)
+        return folder / BASE_RESULT
+
+    encoder = EmbeddedPictures(AUTOENCODER if config.model.vae == "demo" else Path(config.model.vae), device)
+    pools = _pools(config, form_of("base"), encoder, poll)
+    return Parts(
+        TrainableQwenImage(network, None, settings),
+        nn.ModuleDict({"qwen": network}),
+        text,
+        Batches(pools, config, ranks, SkippedList(config.cache)),
+        export,
+        ranks,
+        dtype,
+        decode=encoder.decode,
+        blocks=flux_blocks(network),
+        schedule=QWEN_IMAGE.schedule,
+    )
+
+
 def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: Poll) -> Parts:
     """An adapter on a base that stays as it is."""
     require_form(models.model, config.kind)
@@ -125,7 +159,10 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
     require_trainable(spec, config)
     dtype, stands_on = _DTYPES[config.model.precision], identities(models)
     pictures = HostPictures(models.vae, models.model)
-    pools = _pools(config, form_of(config.kind, family), pictures, poll)
+    form = form_of(config.kind, family)
+    if form == "named" and is_demo_clip(models.clip):
+        form = "reference"  # it reads the instruction alone, as the base that was trained with it
+    pools = _pools(config, form, pictures, poll)
     flux, keeper, stream = _frozen(models.model, dtype, config.model.weights == "offload")
     device = next(flux.parameters()).device
     text = text_of(models.clip, config, flux, None if stream else keeper, device)
