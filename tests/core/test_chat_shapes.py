@@ -138,7 +138,9 @@ def test_an_answer_is_found_in_whatever_shape(server, chat, shape):
 
 
 @pytest.mark.parametrize(
-    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("", gzip.compress)], ids=str
+    ("encoding", "pack"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("", gzip.compress)],
+    ids=["gzip", "deflate", "undeclared"],
 )
 def test_compressed_bodies_are_read(server, chat, encoding, pack):
     headers = {"Content-Encoding": encoding} if encoding else {}
