@@ -138,12 +138,13 @@ def latent(given: Any, say: Say, name: str = "latent") -> dict[str, Any]:
     if not isinstance(painted, Tensor) or painted.ndim > 4:
         return parts
     area = mask(painted, say, "noise_mask")
-    as_it_came = painted.dtype == area.dtype and torch.equal(area.flatten(), painted.flatten())
+    forms = (area, area.unsqueeze(1))
+    as_it_came = painted.dtype == area.dtype and any(torch.equal(form, painted) for form in forms)
     if not bool(area.any()):
         say(
             "The latent's noise mask is black everywhere, so that nothing is painted. Was an empty mask of LoadImage set?"
         )
-    return parts if as_it_came else {**parts, "noise_mask": area.unsqueeze(1)}
+    return parts if as_it_came else {**parts, "noise_mask": forms[1]}
 
 
 def kind_of(*inputs: Any) -> torch.dtype:
