@@ -47,6 +47,8 @@ _TORCH = (
 )
 _MAPPED_SHARE = 1 / 8
 """Of a file, read through one mapping: what was read of it counts as this process's memory as long as it is mapped."""
+_MAPPED_AT_LEAST = 1 << 20
+"""Bytes that are read through one mapping in any case; so a small file is one file, whatever gets its name meanwhile."""
 
 
 class TensorFile:
@@ -92,7 +94,7 @@ class TensorFile:
     def tensor(self, key: str) -> Tensor:
         """Raises `CheckpointError` for a tensor of a kind that is not known here, and for a file that changed meanwhile."""
         try:
-            if self._mapped > self._state[0] * _MAPPED_SHARE:
+            if self._mapped > max(self._state[0] * _MAPPED_SHARE, _MAPPED_AT_LEAST):
                 self._map_anew()
             tensor = self._file.get_tensor(self._raw[key])
         except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
