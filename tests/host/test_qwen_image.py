@@ -62,7 +62,7 @@ def test_each_picture_of_a_batch_has_a_latent_of_its_own(pack, vae):
     for index in range(3):
         assert torch.equal(found[index : index + 1], vae.encode(pictures[index : index + 1]))
     decoded = pack.run("VAEDecode", samples={"samples": found}, vae=vae)[0]
-    (restored,) = pack.run("X2EditRestore", image=decoded, layout=layout)
+    restored, _ = pack.run("X2EditRestore", image=decoded, layout=layout)
     assert restored.shape == pictures.shape
 
 
