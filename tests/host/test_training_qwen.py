@@ -41,7 +41,7 @@ def inputs_of(pack, index, case, dtype=torch.float32):
 
 
 def trainable(pack, pair, stream=None, **settings):
-    settings = pack.core("comfy_bridge.training.flux").PassSettings(**settings)
+    settings = pack.core("comfy_bridge.training.trainable").PassSettings(**settings)
     return pack.core("comfy_bridge.training.qwen_image").TrainableQwenImage(*pair, settings, stream)
 
 
@@ -114,7 +114,7 @@ def test_checkpointed_gradients_are_the_same(pack, wide, problem, gradients):
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_blocks_that_come_from_host_memory_give_the_same(pack, wide, problem, gradients, checkpointing):
-    blocks = pack.core("comfy_bridge.training.flux").flux_blocks(wide[0])
+    blocks = pack.core("comfy_bridge.training.trainable").blocks_of(wide[0])
     stream = pack.core("train.streaming").BlockStream(blocks, torch.device("cpu"))
     total(trainable(pack, wide, stream, dtype=torch.float64, checkpointing=checkpointing), *problem)
     for name, parameter in wide[1].named_parameters():

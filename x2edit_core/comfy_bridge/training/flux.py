@@ -9,75 +9,30 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from comfy import model_management
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from ...adapters.adapter import Adapter
-from ...adapters.attach import Attachment, Forward, bind, find_module, site_swaps, swapped
-from ...tasks import Task, TaskBatch, TaskChoice
+from ...adapters.attach import Forward, find_module, swapped
 from ...train.model import Inputs, Prediction, Watch
 from ...train.parallel import is_sharded
-from ...train.streaming import BlockStream
 from ..stack import clean_vector, reference_plan, reference_swaps, token_count, with_placed_references
+from .trainable import Trainable, Watched, blocks_of
 
 PLAIN_ATTENTION_TOKENS = 1024
 """Up to this many tokens a CPU attends by plain products."""
 
 
-@dataclass(frozen=True)
-class PassSettings:
-    """How a training pass computes.
-
-    `dtype`: of activations. `autocast`: the weights stay float32 and are cast where used (training a base); else they
-    must already be of that dtype. `guidance` is FLUX's embedded guidance, 1 in both upstream trainers. `offsets` as in
-    `AdapterSpec`.
-    """
-
-    dtype: torch.dtype = torch.float32
-    autocast: bool = False
-    checkpointing: bool = False
-    guidance: float = 1.0
-    offsets: tuple[int, int] = (64, 128)
-
-
-class TrainableFlux:
-    """A FLUX of the host with an optional adapter, as `train.model.Model`; what is trained is set by `requires_grad`.
-
-    `stream` brings the blocks of `flux_blocks` to the device, where they do not lie on it.
-    """
-
-    def __init__(
-        self, flux: Any, adapter: Adapter | None, settings: PassSettings, stream: BlockStream | None = None
-    ) -> None:
-        self.flux, self.adapter, self.settings, self.stream = flux, adapter, settings, stream
-        self.keeper: Any = None  # holds the host's patcher, so that its weights stay loaded
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.flux.parameters()).device
-
-    @contextlib.contextmanager
-    def session(self) -> Iterator[None]:
-        """Within it passes have gradients; afterwards the FLUX is exactly as it was."""
-        before = model_management.in_training
-        try:
-            model_management.in_training = True
-            visits = self.stream.session() if self.stream else contextlib.nullcontext()
-            with torch.inference_mode(False), visits, swapped(self._lasting_swaps()):
-                yield
-        finally:
-            model_management.in_training = before
+class TrainableFlux(Trainable):
+    """A FLUX of the host with an optional adapter, as `train.model.Model`."""
 
     @contextlib.contextmanager
     def predicting(self, inputs: Inputs, watch: Watch | None = None) -> Iterator[Prediction]:
         """The velocity of one batch. Backward belongs inside: checkpointed blocks run again, still with their adapter."""
-        seen = Watched(token_count(self.flux, inputs.noisy)) if watch else None
+        seen = Watched(token_count(self.network, inputs.noisy)) if watch else None
         with self._computing():
             swaps, options = self._passing_swaps(inputs)
             swaps = self._site_swaps(inputs, seen if watch and watch.gates else None) + swaps
@@ -101,7 +56,7 @@ class TrainableFlux:
         dtype = torch.float32 if self.settings.autocast else self.settings.dtype
         noisy = inputs.noisy if inputs.concat is None else torch.cat((inputs.noisy, inputs.concat), 1)
         references = [reference.to(dtype) for reference in inputs.references]
-        return self.flux(
+        return self.network(
             noisy.to(dtype),
             inputs.sigma,
             inputs.context.to(dtype),
@@ -112,13 +67,13 @@ class TrainableFlux:
         )
 
     def _guidance(self, inputs: Inputs) -> Tensor | None:
-        if not self.flux.params.guidance_embed:
+        if not self.network.params.guidance_embed:
             return None
         return torch.full_like(inputs.sigma, self.settings.guidance)
 
     def _passing_swaps(self, inputs: Inputs) -> tuple[list[tuple[nn.Module, Forward]], dict[str, Any]]:
         """What places and modulates the references of this batch, and the options that go with it."""
-        rotary = Rotary(self.flux)
+        rotary = Rotary(self.network)
         options: dict[str, Any] = {
             "patches": {"post_input": [rotary.take_positions]},
             "optimized_attention_override": rotary.attention,
@@ -127,30 +82,22 @@ class TrainableFlux:
         if not inputs.references:
             return first, options
         flags = (True,) * len(inputs.references)
-        plan = reference_plan(self.flux, inputs.noisy, list(inputs.references), flags, self.settings.offsets)
+        plan = reference_plan(self.network, inputs.noisy, list(inputs.references), flags, self.settings.offsets)
         pooled = inputs.pooled.to(self.settings.dtype)
-        vector = clean_vector(self.flux, self.settings.dtype, inputs.sigma, pooled, self._guidance(inputs))
-        return first + reference_swaps(self.flux, plan, vector), with_placed_references(options, plan)
+        vector = clean_vector(self.network, self.settings.dtype, inputs.sigma, pooled, self._guidance(inputs))
+        return first + reference_swaps(self.network, plan, vector), with_placed_references(options, plan)
 
     def _plain_input(self, inputs: Inputs) -> list[tuple[nn.Module, Forward]]:
         """A FLUX Fill's first layer for patches that lack its further channels: the same as if those were zero."""
-        layer = self.flux.img_in
-        if inputs.concat is not None or layer.in_features == inputs.noisy.shape[1] * self.flux.patch_size**2:
+        layer = self.network.img_in
+        if inputs.concat is not None or layer.in_features == inputs.noisy.shape[1] * self.network.patch_size**2:
             return []
         return [(layer, lambda x: functional.linear(x, layer.weight[:, : x.shape[-1]].to(x.dtype), layer.bias))]
-
-    def _site_swaps(self, inputs: Inputs, observer: Callable[[str, Tensor], None] | None) -> list[Any]:
-        if self.adapter is None:
-            return []
-        choices = [TaskChoice(Task.from_id(task)) for task in inputs.tasks]
-        attachment = Attachment(self.adapter, TaskBatch(tuple(choices)))
-        rows = torch.arange(len(choices), device=self.device)
-        return site_swaps(self.flux, [bind(attachment, attachment.task_biases(), rows, observer)])
 
     def _lasting_swaps(self) -> list[tuple[nn.Module, Forward]]:
         """Norms on copies of their inputs; blocks that wait for their weights, and checkpointed ones on copies too."""
         swaps: list[tuple[nn.Module, Forward]] = []
-        for number, block in enumerate(flux_blocks(self.flux)):
+        for number, block in enumerate(blocks_of(self.network)):
             norms = ("img_norm1", "img_norm2", "txt_norm1", "txt_norm2", "pre_norm")
             found = [getattr(block, name) for name in norms if hasattr(block, name)]
             swaps += [(norm, _on_a_copy(norm.forward)) for norm in found]
@@ -167,33 +114,10 @@ class TrainableFlux:
         return _on_copies(forward, checkpointing) if checkpointing or is_sharded(block) else forward
 
     def _feature_swaps(self, seen: Watched) -> list[tuple[nn.Module, Forward]]:
-        blocks = [find_module(self.flux, f"double_blocks.{index}") for index in range(len(self.flux.double_blocks))]
+        blocks = [
+            find_module(self.network, f"double_blocks.{index}") for index in range(len(self.network.double_blocks))
+        ]
         return [(block, _watched(block.forward, seen)) for block in blocks]
-
-
-BLOCKS = ("double_blocks", "single_blocks", "transformer_blocks")
-"""Where a model of any family keeps its blocks, in the order of a pass."""
-
-
-def flux_blocks(flux: Any) -> list[nn.Module]:
-    """The transformer blocks of a model in the order of a pass."""
-    kinds = [kind for kind in BLOCKS if hasattr(flux, kind)]
-    return [find_module(flux, f"{kind}.{index}") for kind in kinds for index in range(len(getattr(flux, kind)))]
-
-
-class Watched:
-    """What a pass showed of itself; deaf once `closed`, so that recomputed blocks are not counted twice."""
-
-    def __init__(self, target_tokens: int) -> None:
-        self.target_tokens = target_tokens
-        self.features: list[Tensor] = []
-        self.gates: list[Tensor] = []
-        self.closed = False
-
-    def __call__(self, module: str, gate: Tensor) -> None:
-        del module
-        if not self.closed:
-            self.gates.append(gate)
 
 
 def _watched(original: Callable[..., Any], seen: Watched) -> Callable[..., Any]:

@@ -22,7 +22,7 @@ from ..families import base_of, network_of
 from ..host import comfy, fresh_copy, unload
 from ..miniature import demo_clip, is_small_qwen, load_demo_models, small_qwen
 from ..pictures import encode_pictures
-from .flux import BLOCKS, flux_blocks
+from .trainable import BLOCKS, blocks_of
 
 FILL_CHANNELS, LATENT_CHANNELS = 96, 16
 
@@ -139,7 +139,7 @@ def streamed_flux(patcher: Any, dtype: torch.dtype) -> tuple[Any, BlockStream]:
     """The frozen FLUX inside a MODEL, its blocks in host memory and the rest on the device."""
     flux, _ = own_flux(patcher, dtype, load=False)
     device = comfy.model_management.get_torch_device()
-    stream = BlockStream(flux_blocks(flux), device)
+    stream = BlockStream(blocks_of(flux), device)
     for name, part in flux.named_children():
         if name not in BLOCKS:
             part.to(device)

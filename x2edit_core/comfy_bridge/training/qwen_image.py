@@ -10,46 +10,19 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
-from comfy import model_management
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ...adapters.adapter import Adapter
-from ...adapters.attach import Attachment, Forward, bind, site_swaps, swapped
+from ...adapters.attach import Forward, swapped
 from ...adapters.moe import WIDE
-from ...tasks import Task, TaskBatch, TaskChoice
 from ...train.model import Inputs, Prediction, Watch
-from ...train.streaming import BlockStream
 from ..families.qwen_image import METHOD, Centring
 from ..stack import token_count
-from .flux import PassSettings, Watched, flux_blocks
+from .trainable import Trainable, Watched, blocks_of
 
 
-class TrainableQwenImage:
-    """A Qwen-Image of the host with an adapter, as `train.model.Model`; see `TrainableFlux`."""
-
-    def __init__(
-        self, network: Any, adapter: Adapter | None, settings: PassSettings, stream: BlockStream | None = None
-    ) -> None:
-        self.network, self.adapter, self.settings, self.stream = network, adapter, settings, stream
-        self.keeper: Any = None  # holds the host's patcher, so that its weights stay loaded
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
-
-    @contextlib.contextmanager
-    def session(self) -> Iterator[None]:
-        """Within it passes have gradients; afterwards the model is exactly as it was."""
-        before = model_management.in_training
-        try:
-            model_management.in_training = True
-            visits = self.stream.session() if self.stream else contextlib.nullcontext()
-            with torch.inference_mode(False), visits, swapped(self._lasting_swaps()):
-                yield
-        finally:
-            model_management.in_training = before
+class TrainableQwenImage(Trainable):
+    """A Qwen-Image of the host with an optional adapter, as `train.model.Model`."""
 
     @contextlib.contextmanager
     def predicting(self, inputs: Inputs, watch: Watch | None = None) -> Iterator[Prediction]:
@@ -71,19 +44,11 @@ class TrainableQwenImage:
         options = {"ref_latents": references, "ref_latents_method": METHOD} if references else {}
         return self.network(noisy, inputs.sigma, context, transformer_options={}, **options).squeeze(2)
 
-    def _site_swaps(self, inputs: Inputs, observer: Callable[[str, Tensor], None] | None) -> list[Any]:
-        if self.adapter is None:
-            return []
-        choices = [TaskChoice(Task.from_id(task)) for task in inputs.tasks]
-        attachment = Attachment(self.adapter, TaskBatch(tuple(choices)))
-        rows = torch.arange(len(choices), device=self.device)
-        return site_swaps(self.network, [bind(attachment, attachment.task_biases(), rows, observer)])
-
     def _lasting_swaps(self) -> list[tuple[nn.Module, Forward]]:
         """Blocks that wait for their weights, and checkpointed ones."""
         if not self.stream and not self.settings.checkpointing:
             return []
-        blocks = enumerate(flux_blocks(self.network))
+        blocks = enumerate(blocks_of(self.network))
         return [(block, self._lasting_forward(number, block.forward)) for number, block in blocks]
 
     def _lasting_forward(self, number: int, forward: Forward) -> Forward:
@@ -92,7 +57,7 @@ class TrainableQwenImage:
         return _checkpointed(forward) if self.settings.checkpointing else forward
 
     def _feature_swaps(self, seen: Watched) -> list[tuple[nn.Module, Forward]]:
-        return [(block, _watched(block.forward, seen)) for block in flux_blocks(self.network)]
+        return [(block, _watched(block.forward, seen)) for block in blocks_of(self.network)]
 
 
 def _checkpointed(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -23,8 +23,8 @@ from ...miniature.qwen import CONTEXT, KIND
 from ...miniature.text import TextConfig
 from ...train.adapters import new_adapter, spec_for
 from ...train.aligned import AlignedText
-from ...train.batches import Batches, Ranks, generator
-from ...train.config import FluxConfig, TrainConfig
+from ...train.batches import Batches, Ranks
+from ...train.config import TrainConfig
 from ...train.disk_data import DiskPool, SkippedList, disk_pools
 from ...train.embedded import EmbeddedPictures, EmbeddedText
 from ...train.forms import Form, form_of
@@ -36,7 +36,8 @@ from ..families import base_of
 from ..host import comfy
 from ..miniature import is_demo_clip
 from ..unread import unread_remarks
-from .flux import PassSettings, TrainableFlux, flux_blocks
+from .bases import new_flux, new_qwen
+from .flux import TrainableFlux
 from .models import (
     HostModels,
     HostPictures,
@@ -47,9 +48,9 @@ from .models import (
     require_widths,
     streamed_flux,
 )
-from .qwen_base import new_qwen
 from .qwen_image import TrainableQwenImage
 from .text import StoredText, text_of
+from .trainable import PassSettings, blocks_of
 
 logger = logging.getLogger(__name__)
 RESULT, RELEASED = "adapter.safetensors", "released"
@@ -117,7 +118,7 @@ def _base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: P
         dtype,
         settings.autocast,
         encoder.decode,
-        flux_blocks(flux),
+        blocks_of(flux),
     )
 
 
@@ -146,7 +147,7 @@ def _qwen_base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, po
         ranks,
         dtype,
         decode=encoder.decode,
-        blocks=flux_blocks(network),
+        blocks=blocks_of(network),
         schedule=QWEN_IMAGE.schedule,
     )
 
@@ -198,7 +199,7 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
             save_alignnet(learnt, folder / RELEASED / released_x2edit.ALIGNNET_FILE)
         return folder / RESULT
 
-    batches, blocks = Batches(pools, config, ranks, SkippedList(config.cache), unsaid), flux_blocks(flux)
+    batches, blocks = Batches(pools, config, ranks, SkippedList(config.cache), unsaid), blocks_of(flux)
     weights = nn.ModuleDict({"adapter": adapter, "alignnet": learnt}) if learnt else adapter
     return Parts(
         model,
@@ -282,46 +283,6 @@ def _settings(config: TrainConfig, dtype: torch.dtype, autocast: bool) -> PassSe
 def _pools(config: TrainConfig, form: Form, encoder: PictureEncoder, poll: Poll) -> Mapping[Mode, ScenePool | DiskPool]:
     make = scene_pools if config.data.kind == "scenes" else disk_pools
     return make(config.data, form, config.cache, encoder, poll)
-
-
-def new_flux(config: FluxConfig, seed: int) -> Any:
-    """A FLUX with float32 weights drawn from the seed: Xavier's for layers, zero for modulations and the output."""
-    flux = comfy.ldm.flux.model.Flux(
-        image_model="flux",
-        in_channels=96 if config.fill else 16,
-        out_channels=16,
-        vec_in_dim=config.pooled,
-        context_in_dim=config.context,
-        hidden_size=config.hidden,
-        mlp_ratio=4.0,
-        num_heads=config.hidden // 128,
-        depth=config.double,
-        depth_single_blocks=config.single,
-        axes_dim=[16, 56, 56],
-        theta=10000,
-        patch_size=2,
-        qkv_bias=True,
-        guidance_embed=config.guidance,
-        txt_ids_dims=[],
-        dtype=torch.float32,
-        device=torch.device("cpu"),
-        operations=comfy.ops.disable_weight_init,
-    )
-    source = generator(seed, "flux")
-    with torch.no_grad():
-        for name, parameter in flux.named_parameters():
-            parameter.copy_(_initial(name, parameter, source))
-    return flux.requires_grad_(True)
-
-
-def _initial(name: str, parameter: Tensor, source: torch.Generator) -> Tensor:
-    if parameter.ndim == 1:
-        return torch.ones_like(parameter) if "norm" in name else torch.zeros_like(parameter)
-    if "_mod." in name or "modulation" in name.lower() or name == "final_layer.linear.weight":
-        return torch.zeros_like(parameter)
-    out, given = parameter.shape
-    bound = (6 / (out + given)) ** 0.5
-    return (torch.rand(parameter.shape, generator=source) * 2 - 1) * bound
 
 
 def _half(module: nn.Module) -> dict[str, Tensor]:
