@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -140,23 +141,30 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
 
 @contextlib.contextmanager
 def swapped(swaps: Sequence[tuple[nn.Module, Forward]]) -> Iterator[None]:
-    """Put each new forward on its module for the duration of the block, then restore exactly what was there.
+    """Put each new forward on its module for the duration of the block, as `overridden` does."""
+    with overridden([(module, "forward", forward) for module, forward in swaps]):
+        yield
+
+
+@contextlib.contextmanager
+def overridden(methods: Sequence[tuple[nn.Module, str, Callable[..., Any]]]) -> Iterator[None]:
+    """Put each function on its module under its name for the duration of the block, then restore exactly what was there.
 
     An instance attribute that another tool had put there comes back; where there was none, none is left.
     """
     missing = object()
-    previous: list[tuple[nn.Module, object]] = []
+    previous: list[tuple[nn.Module, str, object]] = []
     try:
-        for module, forward in swaps:
-            previous.append((module, module.__dict__.get("forward", missing)))
-            module.__dict__["forward"] = forward
+        for module, name, function in methods:
+            previous.append((module, name, module.__dict__.get(name, missing)))
+            module.__dict__[name] = function
         yield
     finally:
-        for module, before in reversed(previous):
+        for module, name, before in reversed(previous):
             if before is missing:
-                module.__dict__.pop("forward", None)
+                module.__dict__.pop(name, None)
             else:
-                module.__dict__["forward"] = before
+                module.__dict__[name] = before
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...adapters.attach import Forward
+from ...adapters.attach import Forward, overridden
 from ...errors import ModelMismatchError
 from ...reference import foreign_method
 from ..call import Call
@@ -70,22 +70,15 @@ class Centring:
 
     @contextlib.contextmanager
     def placing(self) -> Iterator[None]:
-        network, missing = self._network, object()
-        before, original = network.__dict__.get("process_img", missing), network.process_img
+        original = self._network.process_img
 
         def process_img(x: Tensor, *args: Any, **kwargs: Any) -> Any:
             tokens, ids, *rest = original(x, *args, **kwargs)
             self._placed = True
             return (tokens, self._centred(x, ids), *rest)
 
-        network.__dict__["process_img"] = process_img
-        try:
+        with overridden([(self._network, "process_img", process_img)]):
             yield
-        finally:
-            if before is missing:
-                del network.__dict__["process_img"]
-            else:
-                network.__dict__["process_img"] = before
 
     def _centred(self, x: Tensor, ids: Tensor) -> Tensor:
         """Position ids [B, T, 3] of latent x [B, C, t, h, w]; an odd number of rows or columns moves them by one."""
