@@ -67,7 +67,7 @@ Open the template **Image Edit (ICEdit)**. Its note says which files go where.""
 请打开模板 **Image Edit (ICEdit)**，说明里写了每个文件放在哪里。""",
 )
 
-_X2EDIT_FILES = f"""```
+_X2EDIT_TREE = """```
 models/
 ├ diffusion_models/ flux1-dev.safetensors   23.8 GB
 ├ text_encoders/    clip_l.safetensors       0.2 GB
@@ -75,19 +75,12 @@ models/
 ├ vae/              ae.safetensors           0.3 GB
 └ x2edit/X2Edit/    lora.safetensors         2.0 GB
                     task_embeddings.bin      0.1 MB
-```
+```"""
+_X2EDIT_FILES = f"""{_X2EDIT_TREE}
 - [FLUX.1 dev]({_DEV}) (accept its licence there; not for commercial use)
 - [CLIP-L and T5]({_TEXTS}) · [autoencoder]({_VAE})
 - [X2Edit]({_X2EDIT}): both files into one folder. A browser saves them to Downloads: move them."""
-_X2EDIT_FILES_ZH = f"""```
-models/
-├ diffusion_models/ flux1-dev.safetensors   23.8 GB
-├ text_encoders/    clip_l.safetensors       0.2 GB
-│                   t5xxl_fp16.safetensors   9.8 GB
-├ vae/              ae.safetensors           0.3 GB
-└ x2edit/X2Edit/    lora.safetensors         2.0 GB
-                    task_embeddings.bin      0.1 MB
-```
+_X2EDIT_FILES_ZH = f"""{_X2EDIT_TREE}
 - [FLUX.1 dev]({_DEV})（先在页面上接受许可；不可商用）
 - [CLIP-L 与 T5]({_TEXTS}) · [自编码器]({_VAE})
 - [X2Edit]({_X2EDIT})：两个文件放进同一文件夹。浏览器会存到“下载”，请移动过去。"""
@@ -119,25 +112,19 @@ X2EDIT = Note(
 {_LESS_MEMORY_ZH}""",
 )
 
-_ICEDIT_FILES = f"""```
+_ICEDIT_TREE = """```
 models/
 ├ diffusion_models/ flux1-fill-dev.safetensors  23.8 GB
 ├ text_encoders/    clip_l.safetensors           0.2 GB
 │                   t5xxl_fp16.safetensors       9.8 GB
 ├ vae/              ae.safetensors               0.3 GB
 └ loras/            ICEdit-MoE.safetensors       0.4 GB
-```
+```"""
+_ICEDIT_FILES = f"""{_ICEDIT_TREE}
 - [FLUX.1 Fill dev]({_FILL}) (accept its licence there; not for commercial use)
 - [CLIP-L and T5]({_TEXTS}) · [autoencoder]({_VAE})
 - [ICEdit with experts]({_ICEDIT}): pytorch_lora_weights.safetensors, saved under the name above (not for commercial use)"""
-_ICEDIT_FILES_ZH = f"""```
-models/
-├ diffusion_models/ flux1-fill-dev.safetensors  23.8 GB
-├ text_encoders/    clip_l.safetensors           0.2 GB
-│                   t5xxl_fp16.safetensors       9.8 GB
-├ vae/              ae.safetensors               0.3 GB
-└ loras/            ICEdit-MoE.safetensors       0.4 GB
-```
+_ICEDIT_FILES_ZH = f"""{_ICEDIT_TREE}
 - [FLUX.1 Fill dev]({_FILL})（先在页面上接受许可；不可商用）
 - [CLIP-L 与 T5]({_TEXTS}) · [自编码器]({_VAE})
 - [ICEdit 专家版]({_ICEDIT})：pytorch_lora_weights.safetensors，按上面的名字保存（不可商用）"""

@@ -91,17 +91,12 @@ ASK_AGAIN = (
 )
 
 
-class ChatJudge:
-    """Asks a vision model. With `debias` both orders are asked, and a contradiction counts as a tie.
+class _VisionJudge:
+    """A vision model that is asked; raises `X2EditError` for one that sees no pictures, as it could only fail later."""
 
-    `criteria` is what else the better edit should be, in a person's own words. Raises `X2EditError` for a model that
-    sees no pictures, as it could only fail later.
-    """
-
-    def __init__(self, chat: Chat, debias: bool = True, criteria: str = "") -> None:
+    def __init__(self, chat: Chat, criteria: str) -> None:
         _require_vision(chat)
         self.chat = chat
-        self.debias = debias
         self.criteria = criteria.strip()
 
     @property
@@ -111,6 +106,17 @@ class ChatJudge:
     @property
     def remote(self) -> bool:
         return isinstance(self.chat, EndpointChat)
+
+
+class ChatJudge(_VisionJudge):
+    """Asks a vision model. With `debias` both orders are asked, and a contradiction counts as a tie.
+
+    `criteria` is what else the better edit should be, in a person's own words.
+    """
+
+    def __init__(self, chat: Chat, debias: bool = True, criteria: str = "") -> None:
+        super().__init__(chat, criteria)
+        self.debias = debias
 
     def compare(self, source: Any, a: Any, b: Any, instruction: str) -> Verdict:
         try:
@@ -239,21 +245,11 @@ Answer with one line of JSON: {"score": [first, second], "reason": "one short se
 ASK_FOR_JSON = 'Answer with this JSON and nothing else, with two numbers from 0 to 10: {"score": [0, 0], "reason": ""}'
 
 
-class ScoreJudge:
+class ScoreJudge(_VisionJudge):
     """Rates edits one by one with a vision model; as a judge of two, prefers the higher overall score."""
 
     def __init__(self, chat: Chat, criteria: str = "") -> None:
-        _require_vision(chat)
-        self.chat = chat
-        self.criteria = criteria.strip()
-
-    @property
-    def name(self) -> str:
-        return self.chat.name
-
-    @property
-    def remote(self) -> bool:
-        return isinstance(self.chat, EndpointChat)
+        super().__init__(chat, criteria)
 
     def rate(self, source: Any, edit: Any, instruction: str) -> EditScore:
         """The four marks; raises `ChatError` when the model gives none."""

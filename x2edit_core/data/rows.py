@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -104,6 +104,17 @@ def rows_of(path: Path, needed: tuple[str, ...], told: tuple[str, ...], kind: st
             )
             continue
         yield from _rows(place, file, columns, [name for name in told if name in columns])
+
+
+def pairs_of(
+    path: Path, needed: tuple[str, ...], told: tuple[str, ...], kind: str, pair: Callable[[Row], Pair]
+) -> Iterator[Pair | SampleError]:
+    """`pair` of every row of `rows_of`, or what is wrong with it."""
+    for row in rows_of(path, needed, told, kind):
+        try:
+            yield row if isinstance(row, SampleError) else pair(row)
+        except SampleError as error:
+            yield error
 
 
 def _rows(place: Path, file: ParquetRows, columns: tuple[str, ...], told: list[str]) -> Iterator[Row | SampleError]:
