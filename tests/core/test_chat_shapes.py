@@ -6,7 +6,6 @@ import gzip
 import json
 import math
 import sys
-import threading
 import zlib
 
 import pytest
@@ -19,7 +18,7 @@ from x2edit_core.choosing.judge import ChatJudge, EditScore, ScoreJudge
 from x2edit_core.classify import classify
 from x2edit_core.tasks import TASK_NAMES, Task
 
-from .chat_server import FakeServer, Reply, completion
+from .chat_server import Reply, completion, serving
 
 QUICK = Limits(timeout_s=5.0, attempts=3, first_wait_s=0.01, longest_wait_s=0.5, reply_bytes=64 * 1024)
 HELLO = [Message("user", "Hello")]
@@ -29,13 +28,8 @@ MARKS = '{"score": [7, 8], "reason": "it is gone"}'
 
 @pytest.fixture
 def server():
-    with FakeServer() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
+    with serving() as server:
         yield server
-        server.released.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from itertools import pairwise
 
 import comfy.samplers
@@ -10,7 +9,7 @@ import pytest
 import torch
 from devkit.running import Running, shown, wait_for
 
-from ..core.chat_server import FakeServer, Reply, completion
+from ..core.chat_server import Reply, completion, serving
 from .graphs import conditioning, golden_adapter, golden_cases, golden_models
 from .runs import filter_graph
 
@@ -432,22 +431,18 @@ def test_time_takes_the_first(server):
     ids=["rights", "inside 200", "page"],
 )
 def test_a_judge_that_never_worked_is_told_on_the_node_and_first(server, reply):
-    with FakeServer() as fake:
+    with serving() as fake:
         fake.script = [reply]
-        threading.Thread(target=fake.serve_forever, daemon=True).start()
         result = server.run(filter_graph(fake.address, steps=2))
-        fake.shutdown()
     assert shown(result, "seed") == "7"
     for node in ("filter", "report"):
         assert shown(result, node).startswith("WARNING: no verdict in any comparison; the first seed was kept.")
 
 
 def test_a_judge_that_works_leaves_no_warning_on_the_node(server):
-    with FakeServer() as fake:
+    with serving() as fake:
         fake.script = [Reply(completion("2. It is red."))]
-        threading.Thread(target=fake.serve_forever, daemon=True).start()
         result = server.run(filter_graph(fake.address, steps=2))
-        fake.shutdown()
     assert shown(result, "seed") == "9"
     assert "filter" not in result.outputs and "WARNING" not in shown(result, "report")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import sys
-import threading
 
 import pytest
 from devkit.host import Host
@@ -14,7 +13,7 @@ from devkit.server import Server
 
 from x2edit_core.workflow.client import ServerError
 
-from ..core.chat_server import FakeServer, Reply, completion
+from ..core.chat_server import Reply, completion, serving
 from .runs import edit_graph, filter_graph, node, saved_picture
 
 FURTHER = """
@@ -42,12 +41,9 @@ def mortal(tmp_path_factory):
 @pytest.fixture
 def judge():
     """A vision model behind HTTP that always prefers the first edit."""
-    fake = FakeServer()
-    fake.script = [Reply(completion("1, it is red"))]
-    threading.Thread(target=fake.serve_forever, daemon=True).start()
-    yield fake
-    fake.shutdown()
-    fake.server_close()
+    with serving() as fake:
+        fake.script = [Reply(completion("1, it is red"))]
+        yield fake
 
 
 def training(steps):
