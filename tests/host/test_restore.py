@@ -12,8 +12,8 @@ DRIFT = Drift(shift=(4.0, -3.0), zoom=1.02, gain=(0.97, 1.0, 1.03), blur=0.5, no
 @pytest.fixture
 def shown(pack, monkeypatch):
     texts = []
-    monkeypatch.setattr(pack.core("comfy_bridge.notices"), "show_on_node", lambda text, node: texts.append(text))
-    monkeypatch.setattr(pack.core("comfy_bridge.notices"), "_words", (None, []))
+    monkeypatch.setattr(pack.core("comfy_bridge.notices"), "_send", lambda node, text: texts.append(text))
+    monkeypatch.setattr(pack.core("comfy_bridge.notices"), "_words", {})
     return texts
 
 
