@@ -39,7 +39,9 @@ def test_bases_go_through_the_hosts_own_sampler(pack, base, channels):
     assert image.isfinite().all()
 
 
-@pytest.mark.parametrize(("width", "height", "fits"), [(256, 256, True), (512, 256, True), (1024, 1024, False)])
+@pytest.mark.parametrize(
+    ("width", "height", "fits"), [(256, 256, True), (512, 256, True), (128, 400, True), (1024, 1024, False)]
+)
 def test_pictures_far_beyond_the_miniatures_size_are_refused_before_the_first_step(pack, models, width, height, fits):
     """A diptych of two panels counts as one picture."""
     model, clip, _ = models

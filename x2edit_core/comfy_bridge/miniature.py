@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from comfy.sd import CLIP, VAE
 
 MADE_FOR_PX, LARGEST_PX = 128, 256
-"""A side of the pictures that the models learnt, and the longest of one picture that they still make something of."""
+"""A side of the pictures that the models learnt, and of the largest square, two in a diptych, that they still make
+something of; longer sides are as good where the area is no larger."""
 
 _LEAST_WIDTH = 8
 """Of the host's VAE of films, as a layout whose network is exchanged."""
@@ -79,7 +80,7 @@ def refuse_large(model: Any) -> None:
 
 def _checked_size(executor: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
     height, width = (side * PATCH for side in x.shape[-2:])
-    if height > LARGEST_PX or width > 2 * LARGEST_PX:
+    if height * width > 2 * LARGEST_PX**2:
         raise X2EditError(
             f"The embedded models were made for pictures of {MADE_FOR_PX} pixels; this one is sampled at {width} × {height}. "
             f"Set `width` of X2Edit Reference or ICEdit Diptych to {MADE_FOR_PX}, or load FLUX for pictures of this size."
