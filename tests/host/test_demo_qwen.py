@@ -46,6 +46,15 @@ def test_a_loaded_qwen_image_of_the_hosts_is_as_before(pack):
     assert comfy.model_detection.detect_unet_config(dict(weights), "") == before
 
 
+def test_pictures_far_beyond_its_size_are_refused_before_the_first_step(pack, models):
+    (text,) = pack.run("CLIPTextEncode", clip=models[1], text="a red square")
+    with pytest.raises(pack.core("errors").X2EditError, match=r"made for pictures of 64 pixels; .* 512 × 512"):
+        pack.run(
+            "KSampler", model=models[0], positive=text, negative=text, latent_image={"samples": torch.zeros(1, 16, 1, 64, 64)},
+            seed=1, steps=1, cfg=1.0, sampler_name="euler", scheduler="simple", denoise=1.0,
+        )  # fmt: skip
+
+
 def smooth(count):
     rows = torch.linspace(0.1, 0.9, SIDE)[None, :, None, None]
     shades = torch.linspace(0.3, 1, count)[:, None, None, None]

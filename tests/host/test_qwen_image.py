@@ -114,6 +114,20 @@ def test_a_negative_branch_without_the_reference_is_told(pack, base, adapter, ca
     assert sum("negative conditioning has no reference" in record.getMessage() for record in caplog.records) == told
 
 
+def test_a_branch_that_was_mended_is_not_told_again(pack, monkeypatch):
+    """The model, and what it remembers, outlives a run; its branches may come one by one."""
+    families = pack.core("comfy_bridge.families.qwen_image")
+    said = []
+    monkeypatch.setattr(families, "say_once", lambda key, text: said.append(key))
+    branches = families.Branches()
+    for branch, referenced in ((0, True), (1, False)):
+        branches.tell({"cond_or_uncond": [branch]}, referenced)
+    assert said == ["negative without reference"]
+    for branch in (0, 1):
+        branches.tell({"cond_or_uncond": [branch]}, True)
+    assert len(said) == 1
+
+
 @pytest.mark.parametrize("method", ["index_timestep_zero", "negative_index"])
 def test_references_that_cannot_stand_together_are_refused(pack, base, edited, method):
     with pytest.raises(pack.core("errors").ModelMismatchError, match=method):

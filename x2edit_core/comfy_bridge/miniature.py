@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,9 @@ from .host import comfy
 if TYPE_CHECKING:
     from comfy.sd import CLIP, VAE
 
-MADE_FOR_PX, LARGEST_PX = 128, 256
-"""A side of the pictures that the models learnt, and of the largest square, two in a diptych, that they still make
-something of; longer sides are as good where the area is no larger."""
-
+MADE_FOR_PX, LARGEST = 128, 2
+"""A side of the pictures that FLUX's miniatures learnt, half of it Qwen-Image's; and how many times that the largest square
+has, two in a diptych, that they still make something of. Longer sides are as good where the area is no larger."""
 _LEAST_WIDTH = 8
 """Of the host's VAE of films, as a layout whose network is exchanged."""
 _FRAMES = 4
@@ -37,15 +37,17 @@ def load_demo_models(base: str) -> tuple[Any, CLIP, VAE]:
         raise X2EditError(f"There is no embedded base {base!r}; expected one of: {', '.join(BASES)}.")
     clip = demo_clip(comfy.utils.load_torch_file(str(TEXT)))
     if base == "qwen":
-        return small_qwen(QWEN), clip, demo_film_vae()
-    return _flux(fill=base == "fill"), clip, demo_vae()
+        model, vae, made_for = small_qwen(QWEN), demo_film_vae(), MADE_FOR_PX // 2
+    else:
+        model, vae, made_for = _flux(fill=base == "fill"), demo_vae(), MADE_FOR_PX
+    refuse_large(model, made_for)
+    return model, clip, vae
 
 
 def _flux(fill: bool) -> Any:
     weights, metadata = comfy.utils.load_torch_file(str(FLUX), return_metadata=True)
     weights = with_guidance(weights if fill else without_fill(weights))
     model = comfy.sd.load_diffusion_model_state_dict(weights, metadata=metadata)
-    refuse_large(model)
     return model
 
 
@@ -72,18 +74,19 @@ def small_qwen(path: Path) -> Any:
     return patcher
 
 
-def refuse_large(model: Any) -> None:
-    """Let the model refuse pictures far beyond its own size before the first step: it would draw a flat colour for minutes."""
+def refuse_large(model: Any, made_for: int) -> None:
+    """Let the model refuse pictures far beyond the side `made_for` before the first step: it would draw a flat colour for
+    minutes."""
     kinds = comfy.patcher_extension.WrappersMP
-    model.add_wrapper_with_key(kinds.APPLY_MODEL, "x2edit miniature", _checked_size)
+    model.add_wrapper_with_key(kinds.APPLY_MODEL, "x2edit miniature", partial(_checked_size, made_for))
 
 
-def _checked_size(executor: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+def _checked_size(made_for: int, executor: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
     height, width = (side * PATCH for side in x.shape[-2:])
-    if height * width > 2 * LARGEST_PX**2:
+    if height * width > 2 * (LARGEST * made_for) ** 2:
         raise X2EditError(
-            f"The embedded models were made for pictures of {MADE_FOR_PX} pixels; this one is sampled at {width} × {height}. "
-            f"Set `width` of X2Edit Reference or ICEdit Diptych to {MADE_FOR_PX}, or load FLUX for pictures of this size."
+            f"The embedded models were made for pictures of {made_for} pixels; this one is sampled at {width} × {height}. "
+            f"Set `width` of X2Edit Reference or ICEdit Diptych to {made_for}, or load FLUX for pictures of this size."
         )
     return executor(x, *args, **kwargs)
 

@@ -13,6 +13,7 @@ from ..errors import X2EditError
 from ..geometry import EditLayout, Size, SizeRule, target_size
 from ..pixels import size_of
 from ..qwen_prompt import DROPPED_TOK, NEGATIVE, prompt_tokens, tokens_of_prompt
+from . import admitted
 from .host import comfy, device_context
 from .miniature import demo_context, is_demo_clip
 from .notices import say
@@ -27,7 +28,7 @@ def picture_size(layout: EditLayout | None, image: Tensor | None, rule: SizeRule
     if layout is not None:
         return layout.target
     if image is not None:
-        return target_size(size_of(image), rule, width, height)
+        return target_size(size_of(admitted.picture(image)), rule, width, height)
     if width and height:
         return target_size(Size(height, width), "keep", width, height)
     raise X2EditError(

@@ -53,7 +53,11 @@ class Branches:
     def tell(self, options: dict[str, Any], referenced: bool) -> None:
         """Note a pass; the host says by `cond_or_uncond` whether it is of the positive (0) or the negative branch (1)."""
         self._referenced.update(dict.fromkeys(options.get("cond_or_uncond", ()), referenced))
-        if self._referenced.get(0) and self._referenced.get(1) is False:
+        if len(self._referenced) < 2:
+            return
+        positive, negative = self._referenced[0], self._referenced[1]
+        self._referenced.clear()  # the next pass may be of a graph that was changed
+        if positive and not negative:
             say_once(
                 "negative without reference",
                 "X2Edit: the negative conditioning has no reference, the positive has one, so guidance also pushes away from "
