@@ -13,7 +13,11 @@ class ParquetRows:
 
     def __init__(self, path: Path) -> None:
         self._file = _opened(path)
-        self.stamp = f"{path.resolve()}:{path.stat().st_size}:{path.stat().st_mtime_ns}"
+        self.columns: tuple[str, ...] = tuple(self._file.schema_arrow.names)
+        """Names of the outermost columns."""
+        found = path.stat()
+        self.size = found.st_size
+        self.stamp = f"{path.resolve()}:{found.st_size}:{found.st_mtime_ns}"
         groups = range(self._file.num_row_groups)
         self._counts = [max(0, self._file.metadata.row_group(index).num_rows) for index in groups]
         self._kept: dict[tuple[str, ...], tuple[int, Any]] = {}

@@ -25,7 +25,7 @@ def read(path: Path) -> Iterator[Pair | SampleError]:
 
 
 def _pair(row: Row) -> Pair:
-    picture = next((name for name in ("input_image_raw", "input_image") if name in row.columns), None)
+    picture = next((name for name in ("input_image_raw", "input_image") if name in row.file.columns), None)
     if picture is None:
         raise SampleError(f"{row.where}: there is no column input_image", "no picture in a row")
     told = row.values
