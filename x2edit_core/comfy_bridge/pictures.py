@@ -117,9 +117,10 @@ def found_again(
     rows = max(len(edited), len(source), 0 if area is None else len(area))
     kept, rgb = to_rgb(source), to_rgb(edited)
     rgb = panels(rgb, layout)[0] if isinstance(layout, DiptychLayout) else rgb
+    area = None if area is None else resize_mask(area, size_of(kept))
     pictures, masks = [], []
     for row in range(rows):
-        own = None if area is None else resize_mask(area, size_of(kept))[row % len(area)][None]
+        own = None if area is None else area[row % len(area)][None]
         picture, mask, found = given_back(kept[row % len(kept)][None], rgb[row % len(rgb)][None], own)
         tell(f"{row + 1}: {report(found)}" if rows > 1 else report(found))
         pictures.append(picture)

@@ -7,6 +7,7 @@ zooms. Residuals are counted in pixels of displacement, so that an edit, which n
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import torch
@@ -15,7 +16,7 @@ from torch.nn import functional
 
 from ..geometry import Size
 from ..pixels import resize, size_of
-from .smooth import luma, slope, smooth
+from .smooth import luma, slope, slopes, smooth
 
 TERMS = 6
 """1, x, y and, for a slight warp, x², xy, y² of a place in -1…1."""
@@ -172,21 +173,27 @@ class _Level:
 
     def expected(self, warped: Tensor, tolerance: float) -> Tensor:
         """The residual that `tolerance` pixels of displacement explain: of slopes that both pictures have."""
-        slopes = [smooth(slope(picture), 2.0) for picture in (self.source, warped[None, None])]
-        return (_GRAIN + tolerance * torch.minimum(*slopes))[0, 0]
+        steep = torch.minimum(self._steep, smooth(slope(warped[None, None]), 2.0))
+        return (_GRAIN + tolerance * steep)[0, 0]
 
     def cost(self, terms: Tensor, terms_at: Tensor, tolerance: float) -> float:
         warped, shown = self.warped(terms, terms_at)
         shown = shown * self.may[0, 0]
         rest = warped - self.source[0, 0]
         rest = rest - rest[shown > 0.5].median() if bool((shown > 0.5).any()) else rest
-        weight = self.textured() * shown
+        weight = self.textured * shown
         loss = 1 - _biweight(rest / self.expected(warped, tolerance))
         return float((loss * weight).sum() / weight.sum().clamp_min(1e-6))
 
+    @cached_property
     def textured(self) -> Tensor:
+        """[H, W]: how well a pixel of the source can tell where it lies, 0–1."""
         steep = slope(self.source)[0, 0]
         return steep / (steep + _TEXTURED)
+
+    @cached_property
+    def _steep(self) -> Tensor:
+        return smooth(slope(self.source), 2.0)
 
     def agreement(self, terms: Tensor) -> float:
         return 1 - self.cost(terms, self.basis(), 0.5)
@@ -211,7 +218,7 @@ class _Level:
         rest = (self.source[0, 0] - toned).flatten()
         sure = 1 / self.expected(toned, tolerance).flatten()
         weight = _biweight(rest * sure) * sure * sure * (shown * self.may[0, 0]).flatten()
-        across, down = ((a + b) / 2 for a, b in zip(_slopes(self.source[0, 0]), _slopes(toned), strict=True))
+        across, down = ((a + b) / 2 for a, b in zip(slopes(self.source), slopes(toned[None, None]), strict=True))
         at = terms_at[..., :count].flatten(0, 1)
         height, width = self.edit.shape[-2:]
         columns = (across.flatten()[:, None] * at * (width / 2), down.flatten()[:, None] * at * (height / 2))
@@ -248,12 +255,6 @@ def _expectation(size: Size, count: int) -> Tensor:
 def _biweight(ratio: Tensor) -> Tensor:
     """Tukey's weight of a residual over its expected size."""
     return (1 - (ratio / _OUTLIER).square()).clamp_min(0).square()
-
-
-def _slopes(picture: Tensor) -> tuple[Tensor, Tensor]:
-    """Central differences per pixel across and down."""
-    padded = functional.pad(picture[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
-    return (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2, (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2
 
 
 def _searched(level: _Level) -> Tensor:

@@ -30,7 +30,11 @@ def smooth(picture: Tensor, sigma: float) -> Tensor:
 
 def slope(picture: Tensor) -> Tensor:
     """How steep a picture is at each pixel, per pixel."""
-    padded = functional.pad(picture, (1, 1, 1, 1), mode="replicate")
-    across = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
-    down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+    across, down = slopes(picture)
     return (across.square() + down.square()).sqrt()
+
+
+def slopes(picture: Tensor) -> tuple[Tensor, Tensor]:
+    """Central differences per pixel, across and down."""
+    padded = functional.pad(picture, (1, 1, 1, 1), mode="replicate")
+    return (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2, (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
