@@ -189,6 +189,7 @@ def report(edit: Edit, metric: str = "auto", encoder: Encoder | None = None, jud
 
     A vision model that does not answer raises `ChatError` if the metric is its own or `auto`; otherwise that stands first.
     """
+    edit = edit.fitted()
     scores = measured(edit) | (encoded(edit, encoder) if encoder else {})
     notes: list[str] = []
     warnings: list[str] = []

@@ -36,6 +36,14 @@ def register_model_folders() -> None:
         )
 
 
+def owners_file(name: str) -> Path:
+    """What the server's owner writes by hand: in the host's system user directory, which it never serves; on hosts without
+    one, beside the base directory."""
+    if hasattr(folder_paths, "get_system_user_directory"):
+        return Path(folder_paths.get_system_user_directory(FOLDER)) / name
+    return Path(folder_paths.base_path).parent / f"{FOLDER}_{name}"
+
+
 def make_adapter_folder() -> None:
     """Make models/x2edit, for people to put files into; where that cannot be, it is done without."""
     with contextlib.suppress(OSError):

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..data.picture_files import as_png
 from ..errors import X2EditError
+from ..files import replacing
 from ..workflow.client import ServerError
 from .cases import Case, CaseError
 from .editor import Editor, Queued
@@ -258,7 +259,5 @@ def _suffix(data: bytes) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, whenever the process ends."""
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_bytes(data)
-    partial.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(data)

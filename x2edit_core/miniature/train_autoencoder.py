@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..files import save_atomically, save_pickled
 from ..scenes import Split, make_case, make_picture
 from .autoencoder import Autoencoder, initial_weights, to_picture, to_pixels
 
@@ -105,16 +105,13 @@ class _State:
             self.average, self.step = saved["average"], saved["step"]
 
     def save(self) -> None:
-        """Written beside and then renamed, so that a kill never leaves half a checkpoint."""
         content = {
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "average": self.average,
             "step": self.step,
         }
-        beside = self.folder / (CHECKPOINT + ".new")
-        torch.save(content, beside)
-        beside.replace(self.folder / CHECKPOINT)
+        save_pickled(content, self.folder / CHECKPOINT)
 
     def advance(self, pictures: Tensor) -> float:
         for group in self.optimiser.param_groups:
@@ -144,9 +141,8 @@ class _State:
         }
         report = {f"{of}_{name}": f"{value:.2f}" for of, found in quality.items() for name, value in found.items()}
         logger.info("held-out: %s", report)
-        weights = {name: tensor.contiguous() for name, tensor in weights.items()}
         path = self.folder / RESULT
-        save_file(weights, path, {"kind": "x2edit demo autoencoder", "steps": str(self.step), **report})
+        save_atomically(weights, path, {"kind": "x2edit demo autoencoder", "steps": str(self.step), **report})
         return path
 
 

@@ -15,7 +15,6 @@ from .render import Scene
 
 MARGIN = 0.03
 GAP = 0.03
-PERSON_HALF_WIDTH = 0.75
 
 CLASHES: dict[str, tuple[str, ...]] = {
     "night": ("black", "blue", "purple"),

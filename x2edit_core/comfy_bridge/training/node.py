@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...errors import X2EditError
 from ...paths import plain_name, without_suffix
+from ...pixels import from_bytes
 from ...settings import parse_toml
 from ...train.checkpoints import claimed
 from ...train.config import TrainConfig, parse_config
@@ -109,7 +110,7 @@ def train_in_graph(config: TrainConfig, models: HostModels, name: str, node_id: 
     if result is None or published is None:
         raise X2EditError(f"Training stopped before a step of it was done; there is no adapter {name!r} yet.")
     say(f"{trainer.outcome}; the adapter is {published.name}")
-    return Trained(load_managed(published), published, picture_tensor(plot_of(config.folder)))
+    return Trained(load_managed(published), published, from_bytes(np.asarray(plot_of(config.folder))))
 
 
 def _warned(*texts: str) -> list[str]:
@@ -122,7 +123,3 @@ def _warned(*texts: str) -> list[str]:
 def plot_of(folder: Path) -> Any:
     rows = read_table(folder / "losses.csv")
     return plot_losses([int(row["step"]) for row in rows], [float(row["loss"]) for row in rows])
-
-
-def picture_tensor(picture: Any) -> Tensor:
-    return torch.from_numpy(np.asarray(picture).astype(np.float32) / 255)[None]

@@ -20,7 +20,7 @@ from ...paths import reaches_network_or_device
 from ...settings import ConfigError, Range
 from ...train.aligned import NEW
 from ...train.config import TrainConfig
-from ..folders import FOLDER
+from ..folders import FOLDER, owners_file
 
 ROOTS_VARIABLE, ROOTS_FILE = "X2EDIT_DATA_ROOTS", "data_roots.txt"
 BOUNDS = {
@@ -41,10 +41,7 @@ BOUNDS = {
 
 
 def roots_file() -> Path:
-    """In the host's system user directory, which it never serves; on hosts without one, beside the base directory."""
-    if hasattr(folder_paths, "get_system_user_directory"):
-        return Path(folder_paths.get_system_user_directory("x2edit")) / ROOTS_FILE
-    return Path(folder_paths.base_path).parent / f"x2edit_{ROOTS_FILE}"
+    return owners_file(ROOTS_FILE)
 
 
 def data_roots() -> list[Path]:
