@@ -20,7 +20,7 @@ class X2EditApply(io.ComfyNode):
             category="X2Edit",
             description="Routes a FLUX.1 or Qwen-Image model through an editing adapter while it samples. Several can be "
             "chained, with LoRAs before or after; the connected model itself is never changed.",
-            search_aliases=["x2edit", "moe lora", "apply adapter", "image editing"],
+            search_aliases=["x2edit", "moe lora", "apply adapter", "image editing", "编辑", "图像编辑", "适配器"],
             inputs=[
                 io.Model.Input(
                     "model", tooltip="The model the adapter is for, FLUX.1 or Qwen-Image, with or without LoRAs."

@@ -43,7 +43,7 @@ class X2EditChatFromCLIP(io.ComfyNode):
                 "Talks to a language model that ComfyUI has loaded as a text encoder: no second copy, and its memory "
                 "is managed by ComfyUI. Qwen3 reads text, Qwen3-VL sees pictures too."
             ),
-            search_aliases=ALIASES,
+            search_aliases=[*ALIASES, "语言模型", "对话"],
             inputs=[
                 io.Clip.Input(
                     "clip",
@@ -70,7 +70,7 @@ class X2EditChatFromFolder(io.ComfyNode):
                 "Runs a language model from a folder in the transformers layout, such as Qwen3, Qwen2.5-VL or "
                 "Qwen3-VL. Nothing is downloaded; ComfyUI unloads it like its own models."
             ),
-            search_aliases=[*ALIASES, "transformers", "qwen2.5-vl"],
+            search_aliases=[*ALIASES, "transformers", "qwen2.5-vl", "语言模型", "对话"],
             inputs=[
                 io.Combo.Input(
                     "folder",
@@ -117,7 +117,7 @@ class X2EditChatFromEndpoint(io.ComfyNode):
                 "Talks to a server that speaks OpenAI's chat completions: vLLM, llama.cpp, Ollama, LM Studio or a "
                 "cloud. Instructions, and pictures where a node shows them, are sent to that server."
             ),
-            search_aliases=[*ALIASES, "openai", "vllm", "ollama", "llama.cpp", "api"],
+            search_aliases=[*ALIASES, "openai", "vllm", "ollama", "llama.cpp", "api", "语言模型", "对话"],
             inputs=[
                 io.String.Input(
                     "base_url",

@@ -26,7 +26,16 @@ class X2EditClassify(io.ComfyNode):
             category="X2Edit",
             description="Finds which of the sixteen tasks an instruction asks for. Without a language model it reads English "
             "and Chinese wording by rules; whatever stays unclear becomes `other`, and the node says so.",
-            search_aliases=["x2edit classifier", "intent", "detect task", "auto task", "edit type"],
+            search_aliases=[
+                "x2edit classifier",
+                "intent",
+                "detect task",
+                "auto task",
+                "edit type",
+                "编辑",
+                "指令分类",
+                "任务",
+            ],
             inputs=[
                 io.String.Input("instruction", multiline=True, tooltip="What to change, in English or Chinese."),
                 Chat.Input(

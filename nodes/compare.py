@@ -18,7 +18,16 @@ class X2EditCompare(io.ComfyNode):
             category="X2Edit",
             description="Shows a picture before and after an edit under one slider: drag it, or use the arrow keys. "
             "Pictures may be of different sizes; a batch is leafed through. Nothing is saved but temporary files.",
-            search_aliases=["x2edit", "before after", "compare images", "slider", "difference", "对比", "前后对比"],
+            search_aliases=[
+                "x2edit",
+                "before after",
+                "compare images",
+                "slider",
+                "difference",
+                "对比",
+                "前后对比",
+                "编辑",
+            ],
             is_output_node=True,
             inputs=[
                 io.Image.Input("before", tooltip="The picture before the edit."),

@@ -25,7 +25,15 @@ class X2EditDemoModels(io.ComfyNode):
                 "Very small FLUX and Qwen-Image models that come with this pack, so that every workflow runs without "
                 "a download. Replace this node by your own model, CLIP and VAE loaders for real pictures."
             ),
-            search_aliases=["x2edit", "tiny flux", "example models", "embedded models", "test models"],
+            search_aliases=[
+                "x2edit",
+                "tiny flux",
+                "example models",
+                "embedded models",
+                "test models",
+                "演示",
+                "示例模型",
+            ],
             inputs=[
                 io.Combo.Input(
                     "base",
@@ -60,7 +68,16 @@ class X2EditDemoScene(io.ComfyNode):
             category="X2Edit/demo",
             description="Draws a small picture, an instruction for it and the exact answer: something to edit with the "
             "embedded models, and to hold an edit against. The scenes are ones that the embedded models never saw.",
-            search_aliases=["x2edit", "example picture", "test scene", "procedural picture", "示例", "测试图片"],
+            search_aliases=[
+                "x2edit",
+                "example picture",
+                "test scene",
+                "procedural picture",
+                "示例",
+                "测试图片",
+                "演示",
+                "编辑",
+            ],
             inputs=[
                 io.Combo.Input(
                     "task",

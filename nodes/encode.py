@@ -27,7 +27,7 @@ class X2EditAlignNetLoader(io.ComfyNode):
                 "Loads AlignNet, the small network that turns Qwen2.5-VL's states into FLUX conditioning. Its file "
                 "lies beside X2Edit's lora.safetensors; put it into models/x2edit."
             ),
-            search_aliases=["x2edit", "alignnet", "x2i", "qwen2.5-vl", "text encoder"],
+            search_aliases=["x2edit", "alignnet", "x2i", "qwen2.5-vl", "text encoder", "加载", "文本编码"],
             inputs=[
                 io.Combo.Input(
                     "file",
@@ -62,7 +62,17 @@ class X2EditTextEncode(io.ComfyNode):
                 "Encodes an edit instruction as X2Edit was trained: all states of Qwen2.5-VL through AlignNet, in the "
                 "place of CLIP and T5. Connect it where CLIP Text Encode would go."
             ),
-            search_aliases=["x2edit", "prompt", "instruction", "alignnet", "qwen2.5-vl", "conditioning"],
+            search_aliases=[
+                "x2edit",
+                "prompt",
+                "instruction",
+                "alignnet",
+                "qwen2.5-vl",
+                "conditioning",
+                "编辑",
+                "指令",
+                "提示词",
+            ],
             inputs=[
                 io.Clip.Input("clip", tooltip="Qwen2.5-VL-7B from a CLIPLoader of type qwen_image, fp8 files too."),
                 AlignNet.Input("alignnet", tooltip="From Load X2Edit AlignNet."),
@@ -138,7 +148,17 @@ class X2EditQwenTextEncode(io.ComfyNode):
             description="Encodes an edit instruction for Qwen-Image as X2Edit was trained. The prompt names the size at which "
             "the picture is edited, so give this node the same picture and size as X2Edit Reference. Both outputs then need "
             "the reference: guidance compares two passes that differ in their words alone.",
-            search_aliases=["x2edit", "prompt", "instruction", "qwen image", "qwen2.5-vl", "conditioning"],
+            search_aliases=[
+                "x2edit",
+                "prompt",
+                "instruction",
+                "qwen image",
+                "qwen2.5-vl",
+                "conditioning",
+                "编辑",
+                "指令",
+                "提示词",
+            ],
             inputs=[
                 io.Clip.Input("clip", tooltip="Qwen2.5-VL-7B from a CLIPLoader of type qwen_image, fp8 files too."),
                 io.String.Input(

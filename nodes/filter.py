@@ -110,7 +110,7 @@ class X2EditEarlyFilter(io.ComfyNode):
             category="X2Edit/selection",
             description="Begins an edit with several seeds, lets a judge pick one while it is cheap, and finishes only that. "
             "Takes the place of KSampler; works with any model.",
-            search_aliases=ALIASES,
+            search_aliases=[*ALIASES, "编辑", "选种子", "筛选"],
             inputs=[
                 io.Model.Input("model", tooltip="The model that denoises, with its adapter if there is one."),
                 io.Conditioning.Input("positive", tooltip="What to change, with references."),
@@ -181,7 +181,7 @@ class X2EditEarlyFilterAdvanced(io.ComfyNode):
             category="X2Edit/selection",
             description="X2Edit Early Filter with a guider, a sampler and sigmas. Takes the place of SamplerCustomAdvanced; "
             "the number of steps is that of the sigmas.",
-            search_aliases=[*ALIASES, "custom sampler"],
+            search_aliases=[*ALIASES, "custom sampler", "编辑", "选种子", "筛选"],
             inputs=[
                 io.Guider.Input("guider", tooltip="Holds the model and the conditioning."),
                 io.Sampler.Input("sampler", tooltip="As in SamplerCustomAdvanced."),

@@ -24,7 +24,16 @@ class ICEditDiptych(io.ComfyNode):
             category="X2Edit/ICEdit",
             description="Puts the source picture into one half of a canvas twice its width and masks the other half, where the "
             "edit will be painted. Any picture of any size, or a batch.",
-            search_aliases=["icedit", "in-context edit", "side by side", "diptych", "fill"],
+            search_aliases=[
+                "icedit",
+                "in-context edit",
+                "side by side",
+                "diptych",
+                "fill",
+                "编辑",
+                "图像编辑",
+                "双联画",
+            ],
             inputs=[
                 io.Image.Input(
                     "image", tooltip="The picture to edit, of any size; a batch edits each of its pictures."
@@ -78,7 +87,7 @@ class ICEditConditioning(io.ComfyNode):
             category="X2Edit/ICEdit",
             description="Wraps the instruction into ICEdit's sentence, encodes it with both text encoders, and encodes the "
             "diptych for FLUX Fill. The defaults are the reference's.",
-            search_aliases=["icedit", "in-context edit", "instruction", "inpaint conditioning"],
+            search_aliases=["icedit", "in-context edit", "instruction", "inpaint conditioning", "编辑", "重绘", "指令"],
             inputs=[
                 io.Clip.Input("clip", tooltip="FLUX's text encoders, CLIP-L and T5."),
                 io.Vae.Input("vae", tooltip="FLUX's autoencoder."),
@@ -160,7 +169,7 @@ class ICEditCrop(io.ComfyNode):
             category="X2Edit/ICEdit",
             description="Takes the edit out of the finished diptych at the source's size. Stitched, only what changed comes "
             "from the edit and every other pixel is the source's own.",
-            search_aliases=["icedit", "right panel", "paste back", "original size"],
+            search_aliases=["icedit", "right panel", "paste back", "original size", "裁剪", "贴回"],
             inputs=[
                 io.Image.Input("image", tooltip="The decoded diptych, also after an upscaler."),
                 Layout.Input("layout", tooltip="From ICEdit Diptych."),
@@ -202,7 +211,7 @@ class ICEditNoise(io.ComfyNode):
             category="X2Edit/ICEdit",
             description="The initial noise of a seed, for SamplerCustomAdvanced: as ComfyUI draws it, or as ICEdit's "
             "script does with either version of diffusers, so that a seed found there means the same here.",
-            search_aliases=["icedit", "seed", "random noise", "diffusers seed"],
+            search_aliases=["icedit", "seed", "random noise", "diffusers seed", "噪声", "种子"],
             inputs=[
                 io.Int.Input(
                     "seed",
@@ -238,7 +247,7 @@ class ICEditStaticFallback(io.ComfyNode):
             description="Merges an ICEdit adapter with the exact mean of its experts instead of one per token. Not what "
             "the adapter was trained to do: use Apply X2Edit Adapter wherever it works, and this only where layers cannot "
             "be reached while sampling.",
-            search_aliases=["icedit", "moe lora", "average experts", "static lora"],
+            search_aliases=["icedit", "moe lora", "average experts", "static lora", "静态", "专家平均"],
             inputs=[
                 io.Model.Input("model", tooltip="FLUX.1 Fill."),
                 Adapter.Input("adapter", tooltip="From Load X2Edit Adapter; an ICEdit file."),

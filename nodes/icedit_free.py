@@ -39,7 +39,7 @@ class ICEditInvert(io.ComfyNode):
             category="X2Edit/ICEdit",
             description="Finds the noise from which a text-to-image FLUX would paint this picture, and keeps attention values "
             "on the way. With them ICEdit edits without any adapter. Reports how well the picture comes back.",
-            search_aliases=["icedit", "inversion", "rf-solver", "rf inversion", "training-free"],
+            search_aliases=["icedit", "inversion", "rf-solver", "rf inversion", "training-free", "反演"],
             inputs=[
                 io.Model.Input(
                     "model", tooltip="A text-to-image FLUX such as FLUX.1 dev, with the shift to be sampled with."
@@ -147,7 +147,7 @@ class ICEditInject(io.ComfyNode):
             category="X2Edit/ICEdit",
             description="Lets the source's panel be painted with the attention values of the inverted picture, so that it "
             "stays the source while the other panel follows the instruction.",
-            search_aliases=["icedit", "attention injection", "feature sharing", "training-free"],
+            search_aliases=["icedit", "attention injection", "feature sharing", "training-free", "注意力注入"],
             inputs=[
                 io.Model.Input("model", tooltip="The model that ICEdit Invert used."),
                 Features.Input("features", tooltip="From ICEdit Invert."),

@@ -25,7 +25,7 @@ class X2EditJudge(io.ComfyNode):
             category="X2Edit/selection",
             description="Lets a vision model compare edits with their source and say which one is better. If it cannot "
             "answer, the earlier candidate stays, and the report says so.",
-            search_aliases=ALIASES,
+            search_aliases=[*ALIASES, "评审", "挑选"],
             inputs=[
                 Chat.Input("chat", tooltip="A model that sees pictures, such as Qwen3-VL. Large ones judge better."),
                 io.Boolean.Input(
@@ -59,7 +59,7 @@ class X2EditHumanJudge(io.ComfyNode):
             category="X2Edit/selection",
             description="Pauses the run and shows the candidates as cards in the page that queued it; the one you click is "
             "finished. A reloaded page shows them again.",
-            search_aliases=[*ALIASES, "choose by hand", "pause", "image picker", "manual selection"],
+            search_aliases=[*ALIASES, "choose by hand", "pause", "image picker", "manual selection", "人工", "挑选"],
             inputs=[
                 io.Float.Input(
                     "timeout",

@@ -19,7 +19,15 @@ class X2EditAdapterLoader(io.ComfyNode):
             category="X2Edit",
             description="Loads a routed editing adapter. The kind is recognised by what is in the file, and every tensor "
             "of it is accounted for.",
-            search_aliases=["x2edit", "moe lora", "mixture of experts lora", "icedit", "load adapter"],
+            search_aliases=[
+                "x2edit",
+                "moe lora",
+                "mixture of experts lora",
+                "icedit",
+                "load adapter",
+                "加载",
+                "适配器",
+            ],
             inputs=[
                 io.Combo.Input(
                     "adapter_name",

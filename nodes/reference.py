@@ -24,7 +24,7 @@ class X2EditReference(io.ComfyNode):
             category="X2Edit",
             description="Puts a source picture into the conditioning as clean reference tokens and gives the empty latent to "
             "sample into. Chain several to show the model more pictures; the first one's latent and layout count.",
-            search_aliases=["x2edit source", "reference image", "edit image"],
+            search_aliases=["x2edit source", "reference image", "edit image", "编辑", "图像编辑", "参考图"],
             inputs=[
                 io.Conditioning.Input("conditioning", tooltip="The encoded instruction."),
                 io.Vae.Input("vae", tooltip="The autoencoder of the model: FLUX's, or Qwen-Image's."),
@@ -77,6 +77,10 @@ class X2EditRestore(io.ComfyNode):
                 "align",
                 "pixel shift",
                 "find changes",
+                "编辑",
+                "还原",
+                "贴回",
+                "对齐",
             ],
             inputs=[
                 io.Image.Input("image", tooltip="The decoded edit."),

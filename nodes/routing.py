@@ -22,7 +22,7 @@ class X2EditRoutingMap(io.ComfyNode):
             category="X2Edit/analysis",
             description="Shows which expert serves which patch of the picture at one layer and one moment of sampling. Left "
             "is the target, right the references.",
-            search_aliases=["expert map", "gate", "moe visualisation"],
+            search_aliases=["expert map", "gate", "moe visualisation", "路由", "专家"],
             inputs=[
                 io.Model.Input("model", tooltip="A model with an adapter applied."),
                 io.Conditioning.Input("conditioning", tooltip="With its reference, as it goes into the sampler."),

@@ -35,6 +35,8 @@ class X2EditScore(io.ComfyNode):
                 "evaluate",
                 "metric",
                 "quality",
+                "评分",
+                "评估",
             ],
             is_output_node=True,
             inputs=[

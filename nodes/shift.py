@@ -20,7 +20,16 @@ class X2EditShift(io.ComfyNode):
             description="Spreads the noise levels over the steps as the model's own pipeline does for a picture of this size. "
             "For FLUX.1 dev, Krea and Fill, with X2Edit and ICEdit alike; not for schnell, which has no such shift. For "
             "Qwen-Image X2Edit Sigmas is exact, as its pipeline also stretches the schedule.",
-            search_aliases=["x2edit", "icedit", "model sampling flux", "dynamic shift", "mu", "sigma shift"],
+            search_aliases=[
+                "x2edit",
+                "icedit",
+                "model sampling flux",
+                "dynamic shift",
+                "mu",
+                "sigma shift",
+                "偏移",
+                "调度",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="A FLUX.1 or Qwen-Image model, before or after its adapters."),
                 io.Latent.Input("latent", tooltip="The latent that will be sampled; only its size counts."),
@@ -42,7 +51,15 @@ class X2EditSigmas(io.ComfyNode):
             category="X2Edit",
             description="The noise levels of the model's own pipeline for a picture of this size, for SamplerCustom and its "
             "kin. Qwen-Image's end in a last level of 0.02, which no shift node can express.",
-            search_aliases=["x2edit", "qwen image scheduler", "dynamic shift", "terminal sigma", "schedule"],
+            search_aliases=[
+                "x2edit",
+                "qwen image scheduler",
+                "dynamic shift",
+                "terminal sigma",
+                "schedule",
+                "噪声级别",
+                "调度",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="A FLUX.1 or Qwen-Image model; only its kind counts."),
                 io.Latent.Input("latent", tooltip="The latent that will be sampled; only its size counts."),
@@ -77,7 +94,7 @@ class X2EditGuidanceRescale(io.ComfyNode):
             category="X2Edit",
             description="Guidance as Qwen-Image's own pipeline applies it: what cfg adds keeps the strength that each patch "
             "of the picture has without it. At cfg 1 nothing changes.",
-            search_aliases=["x2edit", "cfg norm", "rescale cfg", "true cfg", "qwen image"],
+            search_aliases=["x2edit", "cfg norm", "rescale cfg", "true cfg", "qwen image", "引导", "重缩放"],
             inputs=[io.Model.Input("model", tooltip="A Qwen-Image model, before or after its adapters.")],
             outputs=[io.Model.Output("model", display_name="model", tooltip="The model with its guidance rescaled.")],
         )

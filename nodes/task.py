@@ -19,7 +19,7 @@ class X2EditTask(io.ComfyNode):
             display_name="X2Edit Task",
             category="X2Edit",
             description="Names the kind of edit, which steers the adapter's experts. Two kinds can be mixed.",
-            search_aliases=["x2edit task", "edit type", "intent"],
+            search_aliases=["x2edit task", "edit type", "intent", "编辑", "任务"],
             inputs=[
                 io.Combo.Input(
                     "task", options=list(TASK_NAMES), tooltip="The kind of edit that the instruction asks for."
@@ -61,7 +61,7 @@ class X2EditTaskBatch(io.ComfyNode):
             category="X2Edit",
             description="Gives each picture of a batch its own task: picture i uses entry i, starting over when there are "
             "more pictures than entries.",
-            search_aliases=["x2edit batch", "task list"],
+            search_aliases=["x2edit batch", "task list", "任务", "批次"],
             inputs=[
                 io.Autogrow.Input(
                     "tasks",

@@ -23,7 +23,7 @@ class X2EditTrain(io.ComfyNode):
                 "Trains an editing adapter on pairs of pictures with instructions. It saves as it goes: cancelling keeps the "
                 "work, and running it again with the same name and more steps goes on."
             ),
-            search_aliases=["x2edit", "fine-tune", "train lora", "moe lora training", "finetune"],
+            search_aliases=["x2edit", "fine-tune", "train lora", "moe lora training", "finetune", "训练", "微调"],
             is_output_node=True,
             inputs=[
                 io.Model.Input("model", tooltip="The FLUX.1 or Qwen-Image model to adapt; FLUX Fill for the kinds of ICEdit."),

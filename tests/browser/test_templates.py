@@ -45,16 +45,17 @@ def test_overlaps_are_found():
 
 
 @pytest.mark.parametrize("nodes2", [False, True], ids=["classic", "nodes2"])
-def test_nodes_of_the_first_templates_do_not_cover_each_other(page, nodes2):
+def test_nodes_of_a_template_do_not_cover_each_other(page, nodes2):
     page.evaluate("on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", nodes2)
     try:
         page.raw.wait_for_timeout(1000)
-        for name in ONE_BOX:
-            page.load(load(name))
+        for path in sorted(WORKFLOWS.glob("*.json")):
+            page.load(load(path.stem))
             page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
             page.raw.wait_for_timeout(700)
             boxes = page.evaluate(IN_PAGE if nodes2 else ON_CANVAS)
-            assert len(boxes) >= 6 and overlapping(boxes) == [], name
+            assert len(boxes) >= 6 and overlapping(boxes) == [], path.stem
+            page.screenshot(f"{path.stem} ({'Nodes 2.0' if nodes2 else 'classic'})")
     finally:
         page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
 
@@ -78,6 +79,25 @@ def test_an_older_graph_gets_the_files_name_of_its_adapter(page):
 def test_the_blueprints_are_found_beside_cores(page):
     names = page.evaluate("async () => Object.values(await (await fetch('/global_subgraphs')).json()).map(e => e.name)")
     assert {"Image Edit (X2Edit)", "Image Edit (ICEdit)"} <= {name for name in names if name.startswith("Image Edit (")}
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [("编辑", {"Apply X2Edit Adapter", "X2Edit Reference", "ICEdit Diptych"}), ("训练", {"Train X2Edit Adapter"}),
+     ("edit image", {"Image Edit (X2Edit)", "Image Edit (ICEdit)"})],
+)  # fmt: skip
+def test_a_search_in_either_language_finds_our_nodes(page, word, wanted):
+    page.load({"nodes": [], "links": [], "groups": [], "version": 0.4, "last_node_id": 0, "last_link_id": 0})
+    page.raw.mouse.dblclick(900, 600)
+    page.raw.wait_for_timeout(800)
+    page.raw.keyboard.type(word)
+    page.raw.wait_for_timeout(1000)
+    found = page.evaluate(
+        "() => [...document.querySelectorAll('li, [role=option]')].map(e => e.innerText.split('\\n')[0])"
+    )
+    for _ in range(2):
+        page.raw.keyboard.press("Escape")
+    assert wanted <= set(found)
 
 
 @contextmanager

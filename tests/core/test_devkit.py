@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from devkit import bundle, host, layout, pins, share, testing
+from devkit.arrange import arranged
 from devkit.evaluate import offered, workflow_of
 from devkit.host import DevError, Host, find_host
 from devkit.replace import demo_changes, with_adapter, with_demo_models, with_picture
@@ -374,3 +375,35 @@ def test_a_served_host_begins_with_the_hosts_own_pictures(tmp_path):
         assert [path.name for path in (base / "input").iterdir()] == ["example.png"]
         assert (base / "input" / "example.png").read_bytes() == content
         (base / "input" / "example.png").write_bytes(b"a person's")
+
+
+def graph_of(nodes, groups):
+    return {
+        "nodes": [
+            {"id": number, "type": kind, "pos": list(pos), "size": [300, 100]} for number, (kind, pos) in enumerate(nodes)
+        ],
+        "groups": [{"title": title, "bounding": list(box)} for title, box in groups],
+    }  # fmt: skip
+
+
+def test_a_graph_is_laid_out_below_what_nodes_2_draws_and_stays_so():
+    graph = graph_of(
+        [("tall", (0, 0)), ("flat", (0, 120)), ("flat", (400, 0)), ("flat", (0, 300)), ("flat", (400, 300)),
+         ("MarkdownNote", (900, -400))],
+        [("above", (-20, -60, 740, 300)), ("below", (-20, 240, 740, 80))],
+    )  # fmt: skip
+    laid = arranged(graph, {"tall": 430})
+    tops = [node["pos"][1] for node in laid["nodes"]]
+    assert tops[1] == 400 + 30 + 24, "below the tall node and a title"
+    assert tops[2] == 0
+    assert tops[3] == tops[4] == tops[1] + 100 + 20 + 60 + 60, "the lower group begins at one height"
+    above, below = (group["bounding"] for group in laid["groups"])
+    assert above[1] + above[3] < below[1] and below[1] + below[3] >= tops[4] + 100
+    note = laid["nodes"][5]
+    assert note["pos"][0] + note["size"][0] < above[0] and note["pos"][1] == above[1] + 30
+    assert arranged(json.loads(json.dumps(laid)), {"tall": 430}) == laid
+
+
+def test_a_node_that_hangs_below_its_group_is_taken_in():
+    laid = arranged(graph_of([("flat", (0, 0)), ("flat", (0, 500))], [("only", (-20, -60, 340, 200))]), {})
+    assert laid["groups"][0]["bounding"] == [-20, -60, 340, 680]

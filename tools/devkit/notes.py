@@ -13,13 +13,13 @@ class Note:
     chinese: str
 
 
-_HF = "https://huggingface.co"
-_DEV = f"{_HF}/black-forest-labs/FLUX.1-dev"
-_FILL = f"{_HF}/black-forest-labs/FLUX.1-Fill-dev"
-_X2EDIT = f"{_HF}/OPPOer/X2Edit"
-_ICEDIT = f"{_HF}/sanaka87/ICEdit-MoE-LoRA"
-_TEXTS = f"{_HF}/comfyanonymous/flux_text_encoders"
-_VAE = f"{_HF}/Comfy-Org/Lumina_Image_2.0_Repackaged"
+HUGGING_FACE = "https://huggingface.co"
+DEV = f"{HUGGING_FACE}/black-forest-labs/FLUX.1-dev"
+FILL = f"{HUGGING_FACE}/black-forest-labs/FLUX.1-Fill-dev"
+X2EDIT_RELEASE = f"{HUGGING_FACE}/OPPOer/X2Edit"
+ICEDIT_EXPERTS = f"{HUGGING_FACE}/sanaka87/ICEdit-MoE-LoRA"
+TEXTS = f"{HUGGING_FACE}/comfyanonymous/flux_text_encoders"
+VAE = f"{HUGGING_FACE}/Comfy-Org/Lumina_Image_2.0_Repackaged"
 
 TRY_X2EDIT = Note(
     "Try it now · miniature, 128 px",
@@ -76,14 +76,14 @@ models/
 └ x2edit/X2Edit/    lora.safetensors         2.0 GB
                     task_embeddings.bin      0.1 MB
 ```"""
-_X2EDIT_FILES = f"""{_X2EDIT_TREE}
-- [FLUX.1 dev]({_DEV}) (accept its licence there; not for commercial use)
-- [CLIP-L and T5]({_TEXTS}) · [autoencoder]({_VAE})
-- [X2Edit]({_X2EDIT}): both files into one folder. A browser saves them to Downloads: move them."""
-_X2EDIT_FILES_ZH = f"""{_X2EDIT_TREE}
-- [FLUX.1 dev]({_DEV})（先在页面上接受许可；不可商用）
-- [CLIP-L 与 T5]({_TEXTS}) · [自编码器]({_VAE})
-- [X2Edit]({_X2EDIT})：两个文件放进同一文件夹。浏览器会存到“下载”，请移动过去。"""
+X2EDIT_FILES = f"""{_X2EDIT_TREE}
+- [FLUX.1 dev]({DEV}) (accept its licence there; not for commercial use)
+- [CLIP-L and T5]({TEXTS}) · [autoencoder]({VAE})
+- [X2Edit]({X2EDIT_RELEASE}): both files into one folder. A browser saves them to Downloads: move them."""
+X2EDIT_FILES_ZH = f"""{_X2EDIT_TREE}
+- [FLUX.1 dev]({DEV})（先在页面上接受许可；不可商用）
+- [CLIP-L 与 T5]({TEXTS}) · [自编码器]({VAE})
+- [X2Edit]({X2EDIT_RELEASE})：两个文件放进同一文件夹。浏览器会存到“下载”，请移动过去。"""
 _LESS_MEMORY = """## Less memory
 Inside the box set weight_dtype of the model loader to fp8_e4m3fn: 11.9 GB instead of 23.8 GB of weights. A GGUF file of the base with ComfyUI-GGUF's loader works too. With little graphics memory start ComfyUI with --lowvram."""
 _LESS_MEMORY_ZH = """## 显存不够
@@ -97,7 +97,7 @@ X2EDIT = Note(
 3. Run. Drag the line in **X2Edit Compare**.
 
 ## Files
-{_X2EDIT_FILES}
+{X2EDIT_FILES}
 
 {_LESS_MEMORY}""",
     "图片编辑 (X2Edit)",
@@ -107,7 +107,7 @@ X2EDIT = Note(
 3. 运行，在 **X2Edit 对比**里拖动分隔线。
 
 ## 文件
-{_X2EDIT_FILES_ZH}
+{X2EDIT_FILES_ZH}
 
 {_LESS_MEMORY_ZH}""",
 )
@@ -121,13 +121,13 @@ models/
 └ loras/            ICEdit-MoE.safetensors       0.4 GB
 ```"""
 _ICEDIT_FILES = f"""{_ICEDIT_TREE}
-- [FLUX.1 Fill dev]({_FILL}) (accept its licence there; not for commercial use)
-- [CLIP-L and T5]({_TEXTS}) · [autoencoder]({_VAE})
-- [ICEdit with experts]({_ICEDIT}): pytorch_lora_weights.safetensors, saved under the name above (not for commercial use)"""
+- [FLUX.1 Fill dev]({FILL}) (accept its licence there; not for commercial use)
+- [CLIP-L and T5]({TEXTS}) · [autoencoder]({VAE})
+- [ICEdit with experts]({ICEDIT_EXPERTS}): pytorch_lora_weights.safetensors, saved under the name above (not for commercial use)"""
 _ICEDIT_FILES_ZH = f"""{_ICEDIT_TREE}
-- [FLUX.1 Fill dev]({_FILL})（先在页面上接受许可；不可商用）
-- [CLIP-L 与 T5]({_TEXTS}) · [自编码器]({_VAE})
-- [ICEdit 专家版]({_ICEDIT})：pytorch_lora_weights.safetensors，按上面的名字保存（不可商用）"""
+- [FLUX.1 Fill dev]({FILL})（先在页面上接受许可；不可商用）
+- [CLIP-L 与 T5]({TEXTS}) · [自编码器]({VAE})
+- [ICEdit 专家版]({ICEDIT_EXPERTS})：pytorch_lora_weights.safetensors，按上面的名字保存（不可商用）"""
 
 ICEDIT = Note(
     "Image Edit (ICEdit)",
@@ -162,7 +162,7 @@ ONLY_X2EDIT = Note(
 Without paint the whole edit is kept.
 
 ## Files
-{_X2EDIT_FILES}""",
+{X2EDIT_FILES}""",
     "只改这里 (X2Edit)",
     f"""## 只改一处
 1. 右键点击**加载图像**，打开遮罩编辑器，涂出允许改动的地方。
@@ -172,7 +172,7 @@ Without paint the whole edit is kept.
 没有涂抹时保留整个编辑结果。
 
 ## 文件
-{_X2EDIT_FILES_ZH}""",
+{X2EDIT_FILES_ZH}""",
 )
 
 ONLY_ICEDIT = Note(
@@ -233,8 +233,8 @@ SENTENCES = Note(
 - **主体** this cup on a beach · the same dog in a car · this toy held by a child""",
 )
 
-_QWEN_BASE = f"{_HF}/Comfy-Org/Qwen-Image_ComfyUI"
-_LIGHTNING = f"{_HF}/lightx2v/Qwen-Image-Lightning"
+_QWEN_BASE = f"{HUGGING_FACE}/Comfy-Org/Qwen-Image_ComfyUI"
+_LIGHTNING = f"{HUGGING_FACE}/lightx2v/Qwen-Image-Lightning"
 _QWEN_FILES = """models/
 ├ diffusion_models/   qwen_image_fp8_e4m3fn.safetensors        20.4 GB
 ├ text_encoders/      qwen_2.5_vl_7b_fp8_scaled.safetensors     9.4 GB
@@ -258,9 +258,9 @@ QWEN = Note(
 ## Files
 {_qwen_files()}
 - [Qwen-Image, its text encoder and autoencoder]({_QWEN_BASE}), Apache-2.0
-- [X2Edit]({_X2EDIT}), folder `model_qwen_image`: both files into one folder
+- [X2Edit]({X2EDIT_RELEASE}), folder **model_qwen_image**: both files into one folder
 
-To try it without any download, replace the loaders by **X2Edit Demo Models** with base *qwen*, choose the adapter *embedded: x2edit qwen*, and set `width` and `height` of **X2Edit Qwen Text Encode** and of both **X2Edit Reference** to 64.
+To try it without any download, replace the loaders by **X2Edit Demo Models** with base *qwen*, choose the adapter *embedded: x2edit qwen*, and set width and height of **X2Edit Qwen Text Encode** and of both **X2Edit Reference** to 64.
 
 Qwen-Image-Edit works as a base too, but the adapter was not trained there.""",
     "X2Edit 用于 Qwen-Image",
@@ -272,9 +272,9 @@ Qwen-Image-Edit works as a base too, but the adapter was not trained there.""",
 ## 文件
 {_qwen_files()}
 - [Qwen-Image 及其文本编码器与自编码器]({_QWEN_BASE})，Apache-2.0
-- [X2Edit]({_X2EDIT}) 的 `model_qwen_image` 文件夹：两个文件放进同一文件夹
+- [X2Edit]({X2EDIT_RELEASE}) 的 **model_qwen_image** 文件夹：两个文件放进同一文件夹
 
-不想下载也能试：把加载器换成 **X2Edit 演示模型**（base 选 *qwen*），适配器选 *embedded: x2edit qwen*，并把 **X2Edit Qwen 文本编码**和两个 **X2Edit 参考图**的 `width`、`height` 设为 64。
+不想下载也能试：把加载器换成 **X2Edit 演示模型**（base 选 *qwen*），适配器选 *embedded: x2edit qwen*，并把 **X2Edit Qwen 文本编码**和两个 **X2Edit 参考图**的 width、height 设为 64。
 
 基础模型也可以用 Qwen-Image-Edit，但适配器不是在它上面训练的。""",
 )
@@ -287,7 +287,7 @@ As the template *Qwen-Image (all nodes)*, with a Lightning LoRA between the mode
 ## Files
 {_qwen_files(_QWEN_LORA)}
 - [Qwen-Image, its text encoder and autoencoder]({_QWEN_BASE}), Apache-2.0
-- [X2Edit]({_X2EDIT}), folder `model_qwen_image`: both files into one folder
+- [X2Edit]({X2EDIT_RELEASE}), folder **model_qwen_image**: both files into one folder
 - [Lightning LoRA]({_LIGHTNING}), Apache-2.0; not by X2Edit's authors, who did not train with it""",
     "X2Edit 用于 Qwen-Image，8 步",
     f"""## 用 X2Edit 在 Qwen-Image 上编辑图片，只要 8 步
@@ -296,7 +296,7 @@ As the template *Qwen-Image (all nodes)*, with a Lightning LoRA between the mode
 ## 文件
 {_qwen_files(_QWEN_LORA)}
 - [Qwen-Image 及其文本编码器与自编码器]({_QWEN_BASE})，Apache-2.0
-- [X2Edit]({_X2EDIT}) 的 `model_qwen_image` 文件夹：两个文件放进同一文件夹
+- [X2Edit]({X2EDIT_RELEASE}) 的 **model_qwen_image** 文件夹：两个文件放进同一文件夹
 - [Lightning LoRA]({_LIGHTNING})，Apache-2.0；不是 X2Edit 作者的，他们训练时没有用它""",
 )
 

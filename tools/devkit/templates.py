@@ -1,5 +1,5 @@
-"""The templates with one box, on the embedded models, to try at once, and on a person's own, and those of Qwen-Image. Needs
-a host, for its slots:
+"""The templates with one box, on the embedded models, to try at once, and on a person's own, and those of Qwen-Image; and
+the notes and the layout of those that were put together by hand. Needs a host, for its slots:
 
 cd tools && python -m devkit.templates   write them into workflows/
 """
@@ -13,7 +13,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from . import notes
+from . import graph_notes, notes
+from .arrange import arranged
 from .blueprints import ICEDIT, X2EDIT, Blueprint, Widget, make, make_of
 from .graph_builder import Box, GraphBuilder, Json
 from .host import find_host
@@ -86,7 +87,6 @@ _PICTURE: Box = (430, 0, 280, 370)
 _SAID: Box = (430, 430, 280, 110)
 _SMALL_BOX: Box = (740, 0, 310, 190)
 _BOX: Box = (740, 0, 310, 460)
-_ABOVE: Box = (860, -480, 760, 500)
 _SENTENCES: Box = (430, 650, 620, 310)
 _COMPARE: Box = (1080, 0, 440, 460)
 _SAVE: Box = (1080, 560, 440, 340)
@@ -144,11 +144,11 @@ class Composer:
         return graph.done(identity)
 
     def all_nodes(self, put: Callable[[GraphBuilder], None], note: notes.Note, identity: str) -> Json:
-        """A graph with every node in sight, its note above."""
+        """A graph with every node in sight, its note on the left."""
         graph = self._new()
         put(graph)
-        graph.note(note.english, _ABOVE, note.title)
-        return graph.done(identity)
+        graph.note(note.english, _NOTE, note.title)
+        return arranged(graph.done(identity))
 
 
 def _sockets(box: Json) -> list[str]:
@@ -167,6 +167,13 @@ TEMPLATES: Mapping[str, Callable[[Composer, str], Json]] = {
 }
 
 
+def with_note(workflow: Json, note: notes.Note) -> Json:
+    """A graph that was put together by hand, with its note and laid out."""
+    (shown,) = (node for node in workflow["nodes"] if node["type"] == "MarkdownNote")
+    shown |= {"title": note.title, "widgets_values": [note.english]}
+    return arranged(workflow)
+
+
 def text_of(workflow: Json) -> str:
     return json.dumps(workflow, indent=1, ensure_ascii=False) + "\n"
 
@@ -175,7 +182,9 @@ def write_words() -> None:
     """Put the Chinese notes where the page finds its words."""
     path = REPO / "locales" / "zh" / "main.json"
     words = json.loads(path.read_text(encoding="utf-8"))
-    for note in notes.ALL:
+    graphs = words["x2edit"]["graphs"]
+    words["x2edit"]["graphs"] = {key: value for key, value in graphs.items() if "\n" not in key}
+    for note in (*notes.ALL, *graph_notes.BY_TEMPLATE.values()):
         words["x2edit"]["graphs"] |= {note.title: note.chinese_title, note.english: note.chinese}
     path.write_text(json.dumps(words, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -188,6 +197,10 @@ def main() -> int:
     for name in TEMPLATES:
         path = WORKFLOWS / f"{name}.json"
         path.write_text(text_of(composer.compose(name)), encoding="utf-8")
+        print(path)
+    for name, note in graph_notes.BY_TEMPLATE.items():
+        path = WORKFLOWS / f"{name}.json"
+        path.write_text(text_of(with_note(json.loads(path.read_text(encoding="utf-8")), note)), encoding="utf-8")
         print(path)
     return 0
 
