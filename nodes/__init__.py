@@ -50,6 +50,7 @@ STAGES = (
 class X2EditExtension(ComfyExtension):
     async def on_load(self) -> None:
         comfy_bridge.register_model_folders()
+        comfy_bridge.make_adapter_folder()
         register_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

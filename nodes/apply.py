@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..x2edit_core.comfy_bridge.models import ManagedAdapter, apply_adapter, attachment_for
 from ..x2edit_core.tasks import TaskBatch, TaskChoice
-from .types import Adapter, Task
+from .sockets import Adapter, Task
 
 
 class X2EditApply(io.ComfyNode):

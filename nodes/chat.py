@@ -10,7 +10,7 @@ from ..x2edit_core.chat.keys import NONE
 from ..x2edit_core.chat.transport import Limits
 from ..x2edit_core.comfy_bridge import endpoints
 from ..x2edit_core.comfy_bridge.chat import DEVICES, DTYPES, HostClipChat, chat_folders, folder_chat
-from .types import Chat
+from .sockets import Chat
 
 ALIASES = ["x2edit", "llm", "vlm", "language model", "qwen3", "judge", "classifier"]
 

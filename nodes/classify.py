@@ -12,7 +12,7 @@ from ..x2edit_core.comfy_bridge.notices import harmless, say_once, show_on_node
 from ..x2edit_core.pixels import to_rgb
 from ..x2edit_core.tasks import TASK_NAMES, TaskChoice
 from ..x2edit_core.tasks import Task as TaskName
-from .types import Chat, Task
+from .sockets import Chat, Task
 
 AUTOMATIC = "automatic"
 

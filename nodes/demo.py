@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..x2edit_core.demo import BASES
-from ..x2edit_core.demo.scenes import TASKS, Language, make_case
+from ..x2edit_core.miniature import BASES
 from ..x2edit_core.pixels import from_bytes
+from ..x2edit_core.scenes import TASKS, Language, make_case
 from ..x2edit_core.tasks import Task as TaskName
 from ..x2edit_core.tasks import TaskChoice
-from .types import Task
+from .sockets import Task
 
 _LANGUAGES = ("en", "zh")
 
@@ -22,8 +22,8 @@ class X2EditDemoModels(io.ComfyNode):
             display_name="X2Edit Demo Models",
             category="X2Edit/demo",
             description=(
-                "Very small FLUX models that come with this pack, so that every workflow runs without a download. "
-                "Replace this node by your FLUX, CLIP and VAE loaders for real pictures."
+                "Very small FLUX and Qwen-Image models that come with this pack, so that every workflow runs without "
+                "a download. Replace this node by your own model, CLIP and VAE loaders for real pictures."
             ),
             search_aliases=["x2edit", "tiny flux", "example models", "embedded models", "test models"],
             inputs=[
@@ -31,19 +31,22 @@ class X2EditDemoModels(io.ComfyNode):
                     "base",
                     options=list(BASES),
                     default="x2edit",
-                    tooltip="x2edit: text-to-image FLUX, for X2Edit's adapter. fill: FLUX Fill, for ICEdit's adapter.",
+                    tooltip="x2edit: text-to-image FLUX, for X2Edit's adapter. fill: FLUX Fill, for ICEdit's adapter. "
+                    "qwen: Qwen-Image for pictures of 64 pixels, for X2Edit's adapter for it.",
                 ),
             ],
             outputs=[
-                io.Model.Output(display_name="model", tooltip="A FLUX model, loaded by ComfyUI's own loader."),
+                io.Model.Output(display_name="model", tooltip="The model, of ComfyUI's own class."),
                 io.Clip.Output(display_name="clip", tooltip="A small text encoder that reads English and Chinese."),
-                io.Vae.Output(display_name="vae", tooltip="A small autoencoder with FLUX's 16 latent channels."),
+                io.Vae.Output(
+                    display_name="vae", tooltip="A small autoencoder with 16 latent channels, of the model's kind."
+                ),
             ],
         )
 
     @classmethod
     def execute(cls, base: str) -> io.NodeOutput:
-        from ..x2edit_core.comfy_bridge.demo import load_demo_models
+        from ..x2edit_core.comfy_bridge.miniature import load_demo_models
 
         return io.NodeOutput(*load_demo_models(base))
 

@@ -13,7 +13,7 @@ from ..x2edit_core.comfy_bridge.text import alignnet_names, alignnet_path, load_
 from ..x2edit_core.geometry import SIZE_RULES, EditLayout, SizeRule
 from ..x2edit_core.pixels import to_rgb
 from .reference import SIDE
-from .types import AlignNet, Layout
+from .sockets import AlignNet, Layout
 
 
 class X2EditAlignNetLoader(io.ComfyNode):

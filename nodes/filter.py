@@ -7,6 +7,8 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..x2edit_core.choosing.judge import Judge as AnyJudge
+from ..x2edit_core.choosing.seeds import MODES, ORDERS, Mode, Order, Plan
 from ..x2edit_core.comfy_bridge.filter import (
     SAMPLERS,
     SCHEDULERS,
@@ -17,9 +19,7 @@ from ..x2edit_core.comfy_bridge.filter import (
     filter_ksampler,
 )
 from ..x2edit_core.comfy_bridge.notices import show_on_node
-from ..x2edit_core.judge import Judge as AnyJudge
-from ..x2edit_core.seeds import MODES, ORDERS, Mode, Order, Plan
-from .types import Judge, Layout
+from .sockets import Judge, Layout
 
 ALIASES = ["x2edit", "icedit", "early filter", "best of n", "seed selection", "inference-time scaling", "pick seed"]
 

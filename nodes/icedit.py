@@ -12,7 +12,7 @@ from ..x2edit_core.comfy_bridge import pictures
 from ..x2edit_core.comfy_bridge.diptych import NOISE_MODES, T5_TOKENS, NoiseMode, SeededNoise, assembled, condition
 from ..x2edit_core.comfy_bridge.models import ManagedAdapter, apply_static
 from ..x2edit_core.geometry import DiptychLayout, Side
-from .types import Adapter, Layout
+from .sockets import Adapter, Layout
 
 
 class ICEditDiptych(io.ComfyNode):

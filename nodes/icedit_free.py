@@ -7,10 +7,10 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..x2edit_core.comfy_bridge import features as bridge
+from ..x2edit_core.comfy_bridge import inversion as bridge
 from ..x2edit_core.geometry import Side
 from ..x2edit_core.rf_solver import SOLVERS, Solver
-from .types import Features, Layout
+from .sockets import Features, Layout
 
 
 def _share(name: str, default: float, tooltip: str) -> io.Float.Input:

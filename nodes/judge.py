@@ -5,9 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..x2edit_core.chat import Chat as ChatModel
+from ..x2edit_core.choosing.judge import ChatJudge
 from ..x2edit_core.comfy_bridge.picker import human_judge
-from ..x2edit_core.judge import ChatJudge
-from .types import Chat, Judge
+from .sockets import Chat, Judge
 
 ALIASES = ["x2edit", "vlm judge", "early filter", "best of n", "pick best", "compare edits"]
 

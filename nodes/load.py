@@ -6,7 +6,8 @@ from comfy_api.latest import io
 
 from ..x2edit_core.comfy_bridge import folders
 from ..x2edit_core.comfy_bridge.models import load_managed
-from .types import Adapter
+from ..x2edit_core.errors import X2EditError
+from .sockets import Adapter
 
 
 class X2EditAdapterLoader(io.ComfyNode):
@@ -23,8 +24,8 @@ class X2EditAdapterLoader(io.ComfyNode):
                 io.Combo.Input(
                     "adapter_name",
                     options=folders.adapter_names(),
-                    tooltip="A file in models/x2edit or models/loras, or a folder holding the released lora.safetensors and "
-                    "task_embeddings.bin. The embedded entries need no download.",
+                    tooltip="A file in models/x2edit or models/loras; the released lora.safetensors needs its "
+                    "task_embeddings.bin beside it. The embedded entries need no download.",
                 ),
             ],
             outputs=[Adapter.Output("adapter", display_name="adapter", tooltip="Connect to Apply X2Edit Adapter.")],
@@ -33,6 +34,14 @@ class X2EditAdapterLoader(io.ComfyNode):
     @classmethod
     def execute(cls, adapter_name: str) -> io.NodeOutput:
         return io.NodeOutput(load_managed(folders.adapter_path(adapter_name)))
+
+    @classmethod
+    def validate_inputs(cls, adapter_name: str | None = None) -> bool | str:
+        """In the host's place, which would take listed names only: older graphs name the released file's folder."""
+        try:
+            return adapter_name is None or bool(folders.adapter_path(adapter_name))
+        except X2EditError as error:
+            return str(error)
 
     @classmethod
     def fingerprint_inputs(cls, adapter_name: str) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..x2edit_core.comfy_bridge import pictures
 from ..x2edit_core.comfy_bridge.unread import warn_of_graph
 from ..x2edit_core.geometry import SIZE_RULES, EditLayout, SizeRule
-from .types import Layout
+from .sockets import Layout
 
 SIDE: dict[str, Any] = {"default": 0, "min": 0, "max": 8192, "step": 16, "optional": True, "advanced": True}
 
@@ -68,25 +68,54 @@ class X2EditRestore(io.ComfyNode):
             node_id="X2EditRestore",
             display_name="X2Edit Restore",
             category="X2Edit",
-            description="Brings the edited picture back to the source's size. With a mask, everything outside it is the "
-            "source again, pixel for pixel.",
-            search_aliases=["x2edit resize back", "paste back", "original size"],
+            description="Brings the edited picture of any editor back to the source's size. With a mask, everything outside "
+            "it is the source again, pixel for pixel; without one it can find for itself what the edit changed.",
+            search_aliases=[
+                "x2edit resize back",
+                "paste back",
+                "original size",
+                "align",
+                "pixel shift",
+                "find changes",
+            ],
             inputs=[
                 io.Image.Input("image", tooltip="The decoded edit."),
-                Layout.Input("layout", tooltip="From X2Edit Reference."),
-                io.Image.Input("source", optional=True, tooltip="The source picture; needed with a mask."),
+                Layout.Input(
+                    "layout", optional=True, tooltip="From X2Edit Reference; not needed where `source` is connected."
+                ),
+                io.Image.Input(
+                    "source",
+                    optional=True,
+                    tooltip="The source picture; needed with a mask, to find, and without a layout.",
+                ),
                 io.Mask.Input(
                     "mask", optional=True, tooltip="White where the edit is kept, black where the source returns."
                 ),
+                io.Combo.Input(
+                    "unchanged",
+                    options=list(pictures.UNCHANGED),
+                    default="as pasted",
+                    optional=True,
+                    tooltip="as pasted: the edit is resized and pasted where it is. find: it is aligned to the source, its "
+                    "colours are matched, and all that it did not change is the source. Edits of the whole picture stay.",
+                ),
             ],
-            outputs=[io.Image.Output("image", display_name="image", tooltip="The edit at the source's size.")],
+            outputs=[
+                io.Image.Output("image", display_name="image", tooltip="The edit at the source's size."),
+                io.Mask.Output("mask", display_name="mask", tooltip="White where the picture is the edit's."),
+            ],
         )
 
     @classmethod
     def execute(
-        cls, image: Tensor, layout: EditLayout, source: Tensor | None = None, mask: Tensor | None = None
+        cls,
+        image: Tensor,
+        layout: EditLayout | None = None,
+        source: Tensor | None = None,
+        mask: Tensor | None = None,
+        unchanged: pictures.Unchanged = "as pasted",
     ) -> io.NodeOutput:
-        return io.NodeOutput(pictures.restore_admitted(image, layout, source, mask))
+        return io.NodeOutput(*pictures.restore_admitted(image, layout, source, mask, unchanged))
 
 
 NODES = [X2EditReference, X2EditRestore]

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
+from ..x2edit_core.adapters.routing_map import describe_routing, draw_routing
 from ..x2edit_core.comfy_bridge.notices import show_on_node
 from ..x2edit_core.comfy_bridge.routing import PROJECTIONS, watch_routing
-from ..x2edit_core.routing_map import describe_routing, draw_routing
 
 
 class X2EditRoutingMap(io.ComfyNode):

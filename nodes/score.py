@@ -6,12 +6,12 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..x2edit_core.chat import Chat as ChatModel
+from ..x2edit_core.choosing.judge import ScoreJudge
+from ..x2edit_core.choosing.scoring import METRICS, Edit, report
 from ..x2edit_core.comfy_bridge import admitted
 from ..x2edit_core.comfy_bridge.encoders import NONE, encoder_names, load_encoder
 from ..x2edit_core.comfy_bridge.notices import show_on_node
-from ..x2edit_core.judge import ScoreJudge
-from ..x2edit_core.scoring import METRICS, Edit, report
-from .types import Chat
+from .sockets import Chat
 
 AUTO = "auto"
 

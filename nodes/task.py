@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..x2edit_core.tasks import TASK_NAMES, TaskBatch, TaskChoice
 from ..x2edit_core.tasks import Task as TaskName
-from .types import Task
+from .sockets import Task
 
 NO_SECOND_TASK = "none"
 

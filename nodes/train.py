@@ -7,7 +7,7 @@ from typing import Any, get_args
 from comfy_api.latest import io
 
 from ..x2edit_core.train.config import Kind
-from .types import Adapter
+from .sockets import Adapter
 
 KINDS = [kind for kind in get_args(Kind) if kind != "base"]
 
@@ -26,9 +26,9 @@ class X2EditTrain(io.ComfyNode):
             search_aliases=["x2edit", "fine-tune", "train lora", "moe lora training", "finetune"],
             is_output_node=True,
             inputs=[
-                io.Model.Input("model", tooltip="The FLUX.1 model to adapt; FLUX Fill for the kinds of ICEdit."),
+                io.Model.Input("model", tooltip="The FLUX.1 or Qwen-Image model to adapt; FLUX Fill for the kinds of ICEdit."),
                 io.Clip.Input("clip", tooltip="The text encoder that will be used with the adapter."),
-                io.Vae.Input("vae", tooltip="FLUX's autoencoder."),
+                io.Vae.Input("vae", tooltip="The autoencoder of the model: FLUX's, or Qwen-Image's."),
                 io.String.Input(
                     "dataset",
                     default="scenes",
@@ -93,7 +93,7 @@ class X2EditTrain(io.ComfyNode):
         seed: int,
         further: str = "",
     ) -> io.NodeOutput:
-        from ..x2edit_core.comfy_bridge import training_node
+        from ..x2edit_core.comfy_bridge.training import node as training_node
 
         values = {"kind": kind, "steps": steps, "batch": batch, "seed": seed, "data": {"size": size}}
         values |= {"adapter": {"rank": rank, "experts": experts}, "optim": {"rate": learning_rate}}

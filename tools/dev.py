@@ -24,7 +24,7 @@ from devkit.evaluate import run_evaluation
 from devkit.host import DevError, find_host, is_own, log
 from devkit.layout import OUT
 from devkit.replace import with_demo_models
-from devkit.server import Server
+from devkit.server import Server, fill_input
 
 from x2edit_core.errors import X2EditError
 from x2edit_core.workflow.files import load_graph
@@ -73,6 +73,7 @@ def _mutants(args: argparse.Namespace) -> int:
 def _serve(args: argparse.Namespace) -> int:
     host = find_host(args.host)
     server = Server(host, device=args.device, port=args.port, base=args.base, flags=args.flags)
+    fill_input(host, args.base)
     with server:
         log(f"Models, inputs and outputs are in {args.base}; the log is {args.base / 'host.log'}. Ctrl-C stops it.")
         print(server.url, flush=True)

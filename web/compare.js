@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { element, wordsOf } from "./elements.js";
 
 const NODE = "X2EditCompare";
 const KEY = "x2edit_compare";
@@ -67,24 +68,13 @@ const STYLE = `
 .x2edit-compare [hidden] { display: none; }
 `;
 
-function words() {
-  const locale = app.extensionManager?.setting?.get("Comfy.Locale") ?? navigator.language ?? "en";
-  return String(locale).startsWith("zh") ? WORDS.zh : WORDS.en;
-}
-
-function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
-
 function address(file) {
   return api.apiURL(`/view?${new URLSearchParams(file)}`);
 }
 
 class Comparison {
   constructor() {
-    this.text = words();
+    this.text = wordsOf(WORDS);
     this.pairs = [];
     this.row = 0;
     this.share = 50;

@@ -3,6 +3,7 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { element, wordsOf } from "./elements.js";
 
 const PATH = "/x2edit/choices";
 const EVENT = "x2edit.choices";
@@ -66,17 +67,6 @@ const STYLE = `
 .x2edit-picker.x2edit-hidden footer { margin-top: 0; }
 `;
 
-function words() {
-  const locale = app.extensionManager?.setting?.get("Comfy.Locale") ?? navigator.language ?? "en";
-  return String(locale).startsWith("zh") ? WORDS.zh : WORDS.en;
-}
-
-function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
-
 // Keys that a person is sending elsewhere must never land on a card: what is picked cannot be taken back.
 function isEditable(target) {
   return Boolean(target?.isContentEditable || target?.matches("input, textarea, select"));
@@ -86,7 +76,7 @@ class Picker {
   constructor(question, onAnswered) {
     this.id = question.id;
     this.onAnswered = onAnswered;
-    this.text = words();
+    this.text = wordsOf(WORDS);
     this.endsAt = question.remaining_s === null ? null : performance.now() + question.remaining_s * 1000;
     this.timer = element("span", { className: "x2edit-timer", role: "timer" });
     this.panel = this.draw(question);
@@ -207,7 +197,7 @@ async function look() {
   }
   if (!shown && open.length) shown = new Picker(open[0], refresh);
   const others = Number(reply.headers.get("X2Edit-Open")) > open.length;
-  elsewhere.textContent = words().elsewhere;
+  elsewhere.textContent = wordsOf(WORDS).elsewhere;
   if (others) document.body.append(elsewhere);
   else elsewhere.remove();
 }

@@ -67,6 +67,24 @@ function isOurs(graph) {
   return parts.some((part) => (part.nodes ?? []).some((node) => node.properties?.cnr_id === "x2edit"));
 }
 
+// Older graphs name the folder of X2Edit's released file, which the loader now lists by the file.
+function nameFiles(graph, listed) {
+  const boxes = new Set((graph.definitions?.subgraphs ?? []).map((inside) => inside.id));
+  for (const node of graph.nodes ?? []) {
+    if (node.type !== "X2EditAdapterLoader" && !boxes.has(node.type)) continue;
+    node.widgets_values = node.widgets_values?.map?.((value) => {
+      const file = `${value}/lora.safetensors`;
+      return typeof value === "string" && !listed.includes(value) && listed.includes(file) ? file : value;
+    });
+  }
+  for (const inside of graph.definitions?.subgraphs ?? []) nameFiles(inside, listed);
+}
+
+function adapterNames() {
+  const [kind, options] = LiteGraph.registered_node_types.X2EditAdapterLoader?.nodeData?.input?.required?.adapter_name ?? [];
+  return Array.isArray(kind) ? kind : (options?.options ?? []);
+}
+
 let graphWords = {};
 
 app.registerExtension({
@@ -80,6 +98,11 @@ app.registerExtension({
     }
   },
   beforeConfigureGraph(graph) {
-    if (isOurs(graph)) translate(graph, graphWords);
+    try {
+      nameFiles(graph, adapterNames());
+      if (isOurs(graph)) translate(graph, graphWords);
+    } catch (error) {
+      console.warn("X2Edit: the graph is shown as it was saved.", error);
+    }
   },
 });

@@ -24,6 +24,8 @@ _BYTES_FROM = 16.0
 """Floats beyond this are no bright light any more: somebody forgot to divide by 255."""
 _OVERSHOOT = 0.05
 """What a sharpening resize leaves beyond 0 and 1; it stays as it is and is not worth a word."""
+_FAINT = 1 / 16
+"""Share of their range up to which whole numbers are hardly a picture: labels, or bytes in a wider kind."""
 _SQUASHED = 1.02
 
 
@@ -44,7 +46,7 @@ def picture(image: Any, say: Say, name: str = "image") -> Tensor:
     _require_content(found, name)
     if found.shape[-1] == 2:
         found = torch.cat((found[..., :1].expand(-1, -1, -1, 3), found[..., 1:]), dim=-1)
-    return _in_range(_finite(_floats(found, name), name, say), name, say)
+    return _in_range(_finite(_floats(found, name, say), name, say), name, say)
 
 
 def mask(mask: Any, say: Say, name: str = "mask") -> Tensor:
@@ -68,7 +70,7 @@ def mask(mask: Any, say: Say, name: str = "mask") -> Tensor:
     _require_content(found, name)
     if not found.is_floating_point() and bool((found.long() <= 1).all() & (found.long() >= 0).all()):
         found = found.bool()
-    return _in_range(_finite(_floats(found, name), name, say), name, say).clamp(0.0, 1.0)
+    return _in_range(_finite(_floats(found, name, say), name, say), name, say).clamp(0.0, 1.0)
 
 
 def mask_for(image: Tensor, given: Any, say: Say, name: str = "mask") -> Tensor | None:
@@ -112,7 +114,7 @@ def same_number(batch: Tensor, others: Tensor, say: Say, name: str, other: str =
 def latent(given: Any, say: Say, name: str = "latent") -> dict[str, Any]:
     """`given` if it is a LATENT of pictures in floats, of which every kind is kept; raises `X2EditError` for another.
 
-    A noise mask in it comes back as float32 [B, 1, H, W].
+    A noise mask in it that the host would not take comes back as float32 [B, 1, H, W].
     """
     parts: dict[str, Any] = given if isinstance(given, dict) else {}
     samples = parts.get("samples")
@@ -138,11 +140,13 @@ def latent(given: Any, say: Say, name: str = "latent") -> dict[str, Any]:
     if not isinstance(painted, Tensor) or painted.ndim > 4:
         return parts
     area = mask(painted, say, "noise_mask")
+    forms = (area, area.unsqueeze(1))
+    as_it_came = painted.dtype == area.dtype and any(torch.equal(form, painted) for form in forms)
     if not bool(area.any()):
         say(
             "The latent's noise mask is black everywhere, so that nothing is painted. Was an empty mask of LoadImage set?"
         )
-    return {**parts, "noise_mask": area.unsqueeze(1)}
+    return parts if as_it_came else {**parts, "noise_mask": forms[1]}
 
 
 def kind_of(*inputs: Any) -> torch.dtype:
@@ -175,17 +179,23 @@ def _kind(found: Tensor) -> str:
     return str(found.dtype).removeprefix("torch.")
 
 
-def _floats(found: Tensor, name: str) -> Tensor:
+def _floats(found: Tensor, name: str, say: Say) -> Tensor:
     if found.is_floating_point():
         return found.float()
     if found.dtype == torch.bool:
         return found.float()
     if found.is_complex():
         raise X2EditError(f"`{name}` holds {_kind(found)} numbers; floats in 0–1 are expected.")
-    if found.dtype == torch.uint16:
-        return found.float() / 65535
     whole = found.long()
     least, most = int(whole.min()), int(whole.max())
+    full = 65535 if found.dtype == torch.uint16 else 255
+    if found.dtype != torch.uint8 and 0 < most <= full * _FAINT:
+        say(
+            f"`{name}` holds whole numbers ({_kind(found)}) up to {most}, which are read as 0–{full}: nearly black. Labels or "
+            "numbers of another range must be made 0–1 first."
+        )
+    if full == 65535:
+        return found.float() / full
     if least < 0 or most > 255:
         raise X2EditError(
             f"`{name}` holds integers ({_kind(found)}) from {least} to {most}; floats in 0–1 or integers in 0–255 are expected."

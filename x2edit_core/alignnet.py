@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .errors import CheckpointError, name_some
-from .formats.files import save_pickled
+from .files import save_pickled
 
 SEQUENCE_LENGTH = 512
 PAD_TOKEN = 151643

@@ -18,6 +18,7 @@ NEGATIVE = " "
 """The instruction of the negative branch."""
 ADDRESS = "0x7F3AC41B90D0"
 
+_BEFORE_INSTRUCTION = "<|vision_end|>"
 _INDENT = "\n" + 16 * " "
 _SYSTEM = (
     "Describe the key features of the input image (color, shape, size, texture, objects, background), then",
@@ -49,5 +50,16 @@ def prompt_tokens(tokenize: Tokenize, instruction: str, size: Size, address: str
     The instruction is tokenized apart, between tokens that nothing merges with, so that nothing in it can end its turn.
     """
     before, after = around_instruction(size, address)
+    return _tokens(tokenize, before, instruction, after)
+
+
+def tokens_of_prompt(tokenize: Tokenize, prompt: str) -> tuple[list[int], int]:
+    """Likewise for a whole prompt, taken apart where its parts were joined."""
+    before, mark, rest = prompt.partition(_BEFORE_INSTRUCTION)
+    after = around_instruction(Size(1, 1))[1]
+    return _tokens(tokenize, before + mark, rest.removesuffix(after), after)
+
+
+def _tokens(tokenize: Tokenize, before: str, instruction: str, after: str) -> tuple[list[int], int]:
     ids = [*tokenize(before, False), *tokenize(instruction, True), *tokenize(after, False)]
     return ids[:LONGEST_TOK], max(0, len(ids) - LONGEST_TOK)

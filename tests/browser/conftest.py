@@ -77,16 +77,14 @@ def _stock(base):
     Models are empty files; pictures are the host's own.
     """
     for path in WORKFLOWS.glob("*.json"):
-        for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]:
+        workflow = json.loads(path.read_text(encoding="utf-8"))
+        boxes = workflow.get("definitions", {}).get("subgraphs", [])
+        for node in [*workflow["nodes"], *(node for box in boxes for node in box["nodes"])]:
             for model in node.get("properties", {}).get("models", []):
                 _touch(base / "models" / model["directory"] / model["name"])
             name = (node.get("widgets_values") or [""])[0]
             if node["type"] == "LoadImage":
                 shutil.copy(Path(os.environ["COMFYUI_PATH"]) / "input" / name, base / "input")
-            if node["type"] == "X2EditAdapterLoader" and not name.startswith("embedded"):
-                place = base / "models" / "x2edit" / name
-                for file in [place] if place.suffix else [place / "lora.safetensors", place / "task_embeddings.bin"]:
-                    _touch(file)
 
 
 def _touch(path):

@@ -36,6 +36,7 @@ def scenes(seed, after=0):
 
 def run(page, prompt, seed):
     page.evaluate("async p => { app.graph.clear(); await app.loadApiJson(p, 'compare') }", prompt)
+    page.load(page.evaluate("() => app.graph.serialize()"))  # as a saved graph is opened
     page.evaluate(
         """() => app.graph.nodes.flatMap(n => n.widgets ?? []).forEach(w => {
             if (w.name === 'control_after_generate') w.value = 'fixed'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 import pytest
 from devkit.layout import WORKFLOWS
@@ -75,7 +76,7 @@ def test_workflows_are_offered_as_templates(page):
     offered = page.server.get_json("/api/workflow_templates")
     assert sorted(offered.get("x2edit", [])) == [path.stem for path in SHIPPED]
     for path in SHIPPED:
-        served = page.server.get_json(f"/api/workflow_templates/x2edit/{path.name}")
+        served = page.server.get_json(f"/api/workflow_templates/x2edit/{quote(path.name)}")
         assert served == json.loads(path.read_text(encoding="utf-8"))
 
 

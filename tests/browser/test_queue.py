@@ -27,7 +27,7 @@ def test_a_queued_template_shows_its_picture(page, tmp_path, baseline_errors, no
     try:
         draw_source(tmp_path / f"source_{nodes2}.png")
         picture = page.server.upload_image(tmp_path / f"source_{nodes2}.png")
-        saved = json.loads((WORKFLOWS / "x2edit_edit.json").read_text(encoding="utf-8"))
+        saved = json.loads((WORKFLOWS / "X2Edit (all nodes).json").read_text(encoding="utf-8"))
         prompt = with_picture(with_demo_models(to_api(saved, page.server.object_info())), picture)
         for node in prompt.values():
             node["inputs"].update({name: value for name, value in (("steps", 4),) if name in node["inputs"]})

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
-from ..core.chat_server import FakeServer, Reply
+from ..core.chat_server import Reply, serving
 
 MARKUP = '<img src=x onerror=window.hacked=1> <b>bold</b> http://a.example/"onmouseover="window.hacked=1'
 
@@ -14,13 +12,9 @@ MARKUP = '<img src=x onerror=window.hacked=1> <b>bold</b> http://a.example/"onmo
 @pytest.fixture
 def judge():
     """A language model that refuses, in words that are markup."""
-    with FakeServer() as server:
+    with serving() as server:
         server.script = [Reply({"error": {"message": MARKUP}}, 400)]
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(params=[False, True], ids=["classic", "nodes2"])

@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from x2edit_core.adapter import Adapter, AdapterSpec
+from x2edit_core.adapters.adapter import Adapter, AdapterSpec
+from x2edit_core.adapters.moe import RoutedDelta, Routing
 from x2edit_core.families.flux1 import FluxShape, x2edit_sites
-from x2edit_core.moe import RoutedDelta, Routing
 
 SHAPE = FluxShape(hidden=16, double=1, single=2)
 

@@ -178,10 +178,16 @@ def test_what_is_no_latent_is_named(said, given, words):
         admit.latent(given, said)
 
 
-@pytest.mark.parametrize("painted", [MASK, MASK.bool(), MASK[:, None], MASK[..., None], (MASK * 255).byte()])
+@pytest.mark.parametrize("painted", [MASK.bool(), MASK[..., None], (MASK * 255).byte()])
 def test_a_latents_noise_mask_is_one_of_the_hosts_form(said, painted):
     found = admit.latent(latent(noise_mask=painted), said)
     assert torch.equal(found["noise_mask"], MASK[:, None]) and said == []
+
+
+@pytest.mark.parametrize("painted", [MASK, MASK[:, None]])
+def test_a_noise_mask_in_a_form_of_the_hosts_stays_as_it_came(said, painted):
+    given = latent(noise_mask=painted)
+    assert admit.latent(given, said) is given and said == []
 
 
 def test_a_noise_mask_that_paints_nothing_is_said(said):
@@ -200,3 +206,17 @@ def test_half_precision_comes_back_where_all_of_it_came(said):
 
 def test_a_trained_picture_is_let_go_of_its_graph(said):
     assert not admit.picture(PICTURE.clone().requires_grad_(), said).requires_grad
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.int32, torch.uint16])
+def test_labels_and_bytes_in_a_wider_kind_are_told(said, kind):
+    """What is read as nearly black was hardly meant so."""
+    labels = torch.tensor([[0, 1, 2], [2, 1, 0]]).to(kind)
+    found = admit.mask(labels, said)
+    assert float(found.max()) < 0.01 and len(said) == 1 and "up to 2" in said[0] and "nearly black" in said[0]
+
+
+def test_dark_bytes_are_a_dark_picture(said):
+    admit.picture(torch.full((1, 4, 4, 3), 7, dtype=torch.uint8), said)
+    admit.mask(torch.tensor([[0, 255]]), said)
+    assert said == []

@@ -16,7 +16,10 @@ def names_below(folder):
     """Names that the tree lists right below `folder/`."""
     block = re.search(rf"^{folder}/.*\n((?:  .*\n)+)", TREE, re.MULTILINE)
     assert block, folder
-    heads = [re.split(r"\s{2,}", line.strip())[0] for line in block.group(1).splitlines()]
+    listed = [
+        line for line in block.group(1).splitlines() if not line.startswith("    ")
+    ]  # deeper ones are for the eye
+    heads = [re.split(r"\s{2,}", line.strip())[0] for line in listed]
     return {name.rstrip("/") for head in heads for name in head.split()}
 
 

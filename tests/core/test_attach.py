@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from x2edit_core.adapter import Adapter
-from x2edit_core.attach import Attachment, attached, bind, find_module, site_swaps, swapped
+from x2edit_core.adapters.adapter import Adapter
+from x2edit_core.adapters.attach import Attachment, attached, bind, find_module, site_swaps, swapped
 from x2edit_core.errors import ModelMismatchError, X2EditError
 from x2edit_core.families import FLUX1
 from x2edit_core.families.flux1 import FluxShape

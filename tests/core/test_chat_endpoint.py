@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import math
-import threading
 import time
 
 import pytest
@@ -20,10 +19,10 @@ from x2edit_core.chat.addresses import completions_url
 from x2edit_core.chat.endpoint import EndpointChat
 from x2edit_core.chat.keys import Keyring
 from x2edit_core.chat.transport import Limits
+from x2edit_core.choosing.judge import ChatJudge, pair_prompt
 from x2edit_core.errors import X2EditError
-from x2edit_core.judge import ChatJudge, pair_prompt
 
-from .chat_server import FakeServer, Handler, Reply, completion
+from .chat_server import Handler, Reply, completion, serving
 
 KEY = "sk-do-not-show-this"
 QUICK = Limits(timeout_s=5.0, attempts=3, first_wait_s=0.01, longest_wait_s=0.5, reply_bytes=64 * 1024)
@@ -32,13 +31,8 @@ HELLO = [Message("user", "Hello")]
 
 @pytest.fixture
 def server():
-    with FakeServer() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
+    with serving() as server:
         yield server
-        server.released.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

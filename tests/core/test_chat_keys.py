@@ -16,22 +16,11 @@ from x2edit_core.chat.endpoint import EndpointChat
 from x2edit_core.chat.keys import PROVIDERS, Keyring, written_by_hand
 from x2edit_core.chat.transport import Limits
 
-from .chat_server import FakeServer, Reply
+from .chat_server import Reply, serving
 
 KEY, OTHER_KEY = "sk-do-not-show-this", "sk-nor-this-one"
 QUICK = Limits(timeout_s=5.0, attempts=2, first_wait_s=0.01)
 HELLO = [Message("user", "Hello")]
-
-
-@contextmanager
-def serving():
-    with FakeServer() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        yield server
-        server.released.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

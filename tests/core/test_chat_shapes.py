@@ -6,7 +6,6 @@ import gzip
 import json
 import math
 import sys
-import threading
 import zlib
 
 import pytest
@@ -15,11 +14,11 @@ import torch
 from x2edit_core.chat import ChatError, Message
 from x2edit_core.chat.endpoint import EndpointChat
 from x2edit_core.chat.transport import Limits
+from x2edit_core.choosing.judge import ChatJudge, EditScore, ScoreJudge
 from x2edit_core.classify import classify
-from x2edit_core.judge import ChatJudge, EditScore, ScoreJudge
 from x2edit_core.tasks import TASK_NAMES, Task
 
-from .chat_server import FakeServer, Reply, completion
+from .chat_server import Reply, completion, serving
 
 QUICK = Limits(timeout_s=5.0, attempts=3, first_wait_s=0.01, longest_wait_s=0.5, reply_bytes=64 * 1024)
 HELLO = [Message("user", "Hello")]
@@ -29,13 +28,8 @@ MARKS = '{"score": [7, 8], "reason": "it is gone"}'
 
 @pytest.fixture
 def server():
-    with FakeServer() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
+    with serving() as server:
         yield server
-        server.released.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -138,7 +132,9 @@ def test_an_answer_is_found_in_whatever_shape(server, chat, shape):
 
 
 @pytest.mark.parametrize(
-    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("", gzip.compress)], ids=str
+    ("encoding", "pack"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("", gzip.compress)],
+    ids=["gzip", "deflate", "undeclared"],
 )
 def test_compressed_bodies_are_read(server, chat, encoding, pack):
     headers = {"Content-Encoding": encoding} if encoding else {}

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from x2edit_core.adapter import AdapterSpec
-from x2edit_core.checkpoint import holds_adapter, load_adapter, save_adapter
+from x2edit_core.adapters.adapter import AdapterSpec
+from x2edit_core.adapters.checkpoint import holds_adapter, load_adapter, save_adapter
+from x2edit_core.adapters.formats import own, released_x2edit
 from x2edit_core.errors import CheckpointError
 from x2edit_core.families import QWEN_IMAGE
 from x2edit_core.families.flux1 import FluxShape
 from x2edit_core.families.qwen_image import QwenShape, stored_slots
-from x2edit_core.formats import own, released_x2edit
 
 from .models import SHAPE, random_adapter, released_tensors, write_released
 

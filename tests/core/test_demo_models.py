@@ -5,9 +5,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from x2edit_core import demo
-from x2edit_core.demo import autoencoder, text
-from x2edit_core.demo.scenes import make_picture
+from x2edit_core import miniature as demo
+from x2edit_core.miniature import autoencoder, qwen, text
+from x2edit_core.scenes import make_picture
 
 
 def test_every_embedded_file_is_there():
@@ -15,8 +15,18 @@ def test_every_embedded_file_is_there():
 
 
 def test_the_embedded_models_stay_small():
-    sizes = [path.stat().st_size for path in demo.WEIGHTS.rglob("*") if path.is_file()]
-    assert sum(sizes) <= 28e6
+    sizes = {path: path.stat().st_size for path in demo.WEIGHTS.rglob("*") if path.is_file()}
+    assert sum(sizes.values()) <= 40e6
+    assert sizes[demo.QWEN] + sizes[demo.EMBEDDED["embedded: x2edit qwen"]] <= 5e6
+
+
+def test_the_sizes_of_the_embedded_qwen_image_are_in_its_shapes():
+    weights = load_file(demo.QWEN)
+    made = qwen.sizes_of(weights)
+    assert made == qwen.sizes(128, 3)
+    assert {"num_layers": 3, "num_attention_heads": 4, "attention_head_dim": 32}.items() <= made.items()
+    assert weights["transformer_blocks.0.attn.norm_q.weight"].shape == (qwen.HEAD,) and sum(qwen.AXES) == qwen.HEAD
+    assert weights["proj_out.weight"].shape[0] == made["in_channels"] == 4 * made["out_channels"]
 
 
 def test_the_plain_base_is_the_fill_base_without_its_further_inputs():

@@ -17,6 +17,7 @@ from devkit import bundle, host, layout, pins, share, testing
 from devkit.evaluate import offered, workflow_of
 from devkit.host import DevError, Host, find_host
 from devkit.replace import demo_changes, with_adapter, with_demo_models, with_picture
+from devkit.server import fill_input
 
 from x2edit_core.errors import X2EditError
 
@@ -290,6 +291,28 @@ def test_two_bases_stay_apart():
     assert bases == {"fill", "x2edit"}
 
 
+def test_a_qwen_image_becomes_the_small_one_with_its_own_adapter_and_size():
+    sized = {"size": "1024 buckets", "width": 0, "height": 0}
+    graph = {
+        "1": {
+            "class_type": "UNETLoader",
+            "inputs": {"unet_name": "Qwen_Image_fp8.safetensors", "weight_dtype": "default"},
+        },
+        "2": {"class_type": "LoraLoaderModelOnly", "inputs": {"model": ["1", 0], "lora_name": "lightning"}},
+        "3": {"class_type": "CLIPLoader", "inputs": {"clip_name": "qwen", "type": "qwen_image"}},
+        "4": {"class_type": "X2EditAdapterLoader", "inputs": {"adapter_name": "X2Edit-Qwen/lora.safetensors"}},
+        "5": {"class_type": "X2EditQwenTextEncode", "inputs": {"clip": ["3", 0], "instruction": "x", **sized}},
+        "6": {"class_type": "X2EditReference", "inputs": {"conditioning": ["5", 0], **sized}},
+        "7": {"class_type": "X2EditApply", "inputs": {"model": ["2", 0], "adapter": ["4", 0]}},
+    }
+    prompt = with_demo_models(graph)
+    assert prompt["demo_qwen"] == {"class_type": "X2EditDemoModels", "inputs": {"base": "qwen"}}
+    assert prompt["7"]["inputs"]["model"] == ["demo_qwen", 0] and prompt["5"]["inputs"]["clip"] == ["demo_qwen", 1]
+    assert prompt["4"]["inputs"]["adapter_name"] == "embedded: x2edit qwen"
+    small = {"size": "keep", "width": 64, "height": 64}
+    assert all(small.items() <= prompt[key]["inputs"].items() for key in ("5", "6"))
+
+
 @pytest.mark.parametrize("name", ["embedded: icedit", "embedded: icedit plain", "mine.safetensors"])
 def test_an_embedded_adapter_and_the_one_to_keep_stay(name):
     """ "embedded: icedit" holds the plain one's key word, which it once became."""
@@ -338,3 +361,16 @@ def test_the_workflow_is_the_configurations(tmp_path):
 
 def test_pictures_are_replaced():
     assert with_picture(PROMPT, "source.png")["7"]["inputs"] == {"image": "source.png"}
+
+
+def test_a_served_host_begins_with_the_hosts_own_pictures(tmp_path):
+    own = tmp_path / "comfyui" / "input"
+    own.mkdir(parents=True)
+    (own / "example.png").write_bytes(b"host's")
+    (own / "3d").mkdir()
+    base = tmp_path / "base"
+    for content in (b"host's", b"a person's"):
+        fill_input(Host(str(tmp_path / "comfyui"), "", ""), base)
+        assert [path.name for path in (base / "input").iterdir()] == ["example.png"]
+        assert (base / "input" / "example.png").read_bytes() == content
+        (base / "input" / "example.png").write_bytes(b"a person's")

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from x2edit_core.chat import ChatError
-from x2edit_core.demo.scenes import make_case
+from x2edit_core.choosing.judge import ScoreJudge
 from x2edit_core.evaluate.cases import Case, CaseError, png
 from x2edit_core.evaluate.config import EvaluateConfig, load_config, scoring_key
 from x2edit_core.evaluate.editor import Editor, load_graph
@@ -21,7 +21,7 @@ from x2edit_core.evaluate.report import columns, page, summary, table, write_rep
 from x2edit_core.evaluate.run import RESULTS, Evaluation, load_results
 from x2edit_core.evaluate.scenes import run_scenes, scene_case, score_scene
 from x2edit_core.evaluate.scores import Scorer
-from x2edit_core.judge import ScoreJudge
+from x2edit_core.scenes import make_case
 from x2edit_core.settings import ConfigError, parse_settings, to_toml
 from x2edit_core.tasks import Task
 from x2edit_core.workflow.client import PromptError, Result, ServerError
@@ -42,16 +42,25 @@ class Host:
     """Answers as a host would that edits by `edit(graph, uploaded picture)`."""
 
     def __init__(self, edit):
-        self.edit, self.uploads, self.graphs = edit, {}, []
+        self.edit, self.uploads, self.graphs, self.canceled = edit, {}, [], []
 
     def upload(self, name, content, folder):
         self.uploads[f"{name} [{folder}]"] = content
         return f"{name} [{folder}]"
 
-    def run(self, graph, timeout):
+    def queue(self, graph):
         self.graphs.append(graph)
-        made = self.edit(graph, self.uploads[graph["1"]["inputs"]["image"]])
-        return Result("id", {}, [("4", made)])
+        return str(len(self.graphs) - 1)
+
+    def wait_for(self, prompt_id, timeout):
+        pass
+
+    def result(self, prompt_id):
+        graph = self.graphs[int(prompt_id)]
+        return Result(prompt_id, {}, [("4", self.edit(graph, self.uploads[graph["1"]["inputs"]["image"]]))])
+
+    def cancel(self, prompt_id):
+        self.canceled.append(prompt_id)
 
 
 def same(graph, picture):
@@ -269,6 +278,86 @@ def test_a_judge_that_fails_costs_its_marks_and_is_asked_again(tmp_path):
     run, host = evaluation(tmp_path, judge=ScoreJudge(Chat('{"score": [4, 9], "reason": "so"}')))
     (outcome,) = run.run([case()])
     assert (outcome.scores["sc"], outcome.reason, host.graphs) == (4.0, "so", [])
+
+
+class Watching(Chat):
+    """A judge that notes what the host has been given by the time it is asked."""
+
+    def __init__(self, host=None, stops_at=None):
+        super().__init__('{"score": [9, 9]}')
+        self.host, self.stops_at, self.seen = host, stops_at, []
+
+    def generate(self, messages, max_tokens=256):
+        self.seen.append(len(self.host.graphs))
+        if len(self.seen) == self.stops_at:
+            raise KeyboardInterrupt
+        return self.reply
+
+
+def watched(folder, edit=same, stops_at=None):
+    judge = Watching(stops_at=stops_at)
+    run, judge.host = evaluation(folder, edit, ScoreJudge(judge))
+    return run, judge
+
+
+def test_the_host_has_the_next_case_while_one_is_scored(tmp_path):
+    """One ahead and no more, whatever lies between; told in the order of the cases."""
+    done = case("b", value=5)
+    evaluation(tmp_path)[0].run([done])
+    run, judge = watched(tmp_path)
+    heard = []
+    cases = [case("a"), done, CaseError("row 7 is empty"), case("c"), case("d")]
+    outcomes = run.run(cases, lambda outcome, kept: heard.append((outcome.name, kept)))
+    assert heard == [("a", False), ("b", True), ("row 7 is empty", False), ("c", False), ("d", False)]
+    assert sorted(set(judge.seen)) == [1, 3], "a beside b, which needs no edit; c and d beside d"
+    run, judge = watched(tmp_path / "new")
+    assert [outcome.name for outcome in run.run([case("a"), case("b"), case("c")])] == ["a", "b", "c"]
+    assert sorted(set(judge.seen)) == [2, 3]
+    assert list(load_results(tmp_path / "new")) == ["a", "b", "c"]
+    assert list(load_results(tmp_path)) == ["b", "a", "row 7 is empty", "c", "d"] and len(outcomes) == 5
+
+
+def test_a_kill_while_one_is_scored_takes_the_next_back(tmp_path):
+    run, judge = watched(tmp_path, stops_at=1)
+    with pytest.raises(KeyboardInterrupt):
+        run.run([case("a"), case("b")])
+    assert judge.host.canceled == ["1"] and load_results(tmp_path) == {}
+    again, judge = watched(tmp_path)
+    assert all(outcome.done for outcome in again.run([case("a"), case("b")]))
+    assert len(judge.host.graphs) == 1, "the first edit is still there"
+    assert judge.host.canceled == []
+
+
+@pytest.mark.parametrize(("error", "ends"), [(ServerError("gone"), True), (PromptError("invalid", "3", "K"), False)])
+def test_what_the_host_says_of_the_next_case_is_told_in_its_turn(tmp_path, error, ends):
+    run, host = evaluation(tmp_path)
+    queue = host.queue
+
+    def refusing(graph):
+        if graph["2"]["inputs"]["text"] == "second":
+            raise error
+        return queue(graph)
+
+    host.queue, heard = refusing, []
+    cases = [case("a"), case("b", "second"), case("c")]
+    if ends:
+        with pytest.raises(ServerError, match="gone"):
+            run.run(cases, lambda outcome, kept: heard.append(outcome))
+    else:
+        run.run(cases, lambda outcome, kept: heard.append(outcome))
+    assert [bool(outcome.error) for outcome in heard] == ([False] if ends else [False, True, False])
+    assert len(load_results(tmp_path)) == len(heard)
+    assert len(host.graphs) == (1 if ends else 2), "nothing is asked of a host that is gone"
+
+
+def test_a_host_that_is_gone_does_not_hide_why_a_run_ended(tmp_path):
+    def gone(prompt_id):
+        raise ServerError("gone")
+
+    run, judge = watched(tmp_path, stops_at=1)
+    judge.host.cancel = gone
+    with pytest.raises(KeyboardInterrupt):
+        run.run([case("a"), case("b")])
 
 
 def test_cases_of_one_name_stay_apart(tmp_path):

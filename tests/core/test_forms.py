@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from x2edit_core.checkpoint import load_adapter
+from x2edit_core.adapters.checkpoint import load_adapter
+from x2edit_core.adapters.formats.released_icedit import save_static, static_mean
 from x2edit_core.errors import CheckpointError
-from x2edit_core.formats.files import read_pickle
-from x2edit_core.formats.released_icedit import save_static, static_mean
+from x2edit_core.files import read_pickle
 
 from .models import released_tensors, write_released
 from .test_released_icedit import tensors

@@ -14,8 +14,8 @@ from fuzz.readers import READERS, check
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from x2edit_core.data.picture_files import opened
 from x2edit_core.errors import X2EditError
-from x2edit_core.picture_files import opened
 
 GUARD = Guard()
 FEW, MANY = 40, 2000

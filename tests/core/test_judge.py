@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 
 import pytest
 from PIL import Image
@@ -11,8 +10,7 @@ from PIL import Image
 from x2edit_core.chat import ChatError
 from x2edit_core.chat.endpoint import EndpointChat
 from x2edit_core.chat.transport import Limits
-from x2edit_core.errors import X2EditError
-from x2edit_core.judge import (
+from x2edit_core.choosing.judge import (
     ChatJudge,
     EditScore,
     HumanJudge,
@@ -22,8 +20,9 @@ from x2edit_core.judge import (
     parse_answer,
     parse_marks,
 )
+from x2edit_core.errors import X2EditError
 
-from .chat_server import FakeServer, Reply, completion
+from .chat_server import Reply, completion, serving
 
 
 class Scripted:
@@ -225,16 +224,11 @@ def test_scores_of_an_edit_and_of_two():
 def test_an_endpoint_is_remote_and_its_log_probabilities_decide():
     """Through the real endpoint chat: the judge's answers can be scored by their first token."""
     table = [{"token": "1", "logprob": -2.0}, {"token": " 2", "logprob": -0.2}]
-    server = FakeServer()
-    server.script = [Reply(completion("2", logprobs={"content": [{"top_logprobs": table}]}))]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving() as server:
+        server.script = [Reply(completion("2", logprobs={"content": [{"top_logprobs": table}]}))]
         chat = EndpointChat(server.address, "judge", vision=True, limits=Limits(timeout_s=5, attempts=1))
         picture = Image.new("RGB", (8, 8))
         judge = ChatJudge(chat, debias=False)
         assert judge.compare(picture, picture, picture, "add a hat").choice == "B"
         assert judge.remote
-    finally:
-        server.shutdown()
-        server.server_close()
     assert not ChatJudge(Scripted()).remote

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from x2edit_core.chat.features import FolderFeatures
+from x2edit_core.choosing.metrics import edited_area, l1, psnr, similarity, ssim
 from x2edit_core.errors import X2EditError
-from x2edit_core.metrics import edited_area, l1, psnr, similarity, ssim
 
 
 def pictures(*shape):

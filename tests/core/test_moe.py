@@ -8,8 +8,8 @@ import pytest
 import torch
 from bench.measure import count_operators
 
+from x2edit_core.adapters.moe import RoutedDelta, Routing, largest, token_bias
 from x2edit_core.errors import X2EditError
-from x2edit_core.moe import RoutedDelta, Routing, largest, token_bias
 
 from .models import naive_delta, random_delta
 

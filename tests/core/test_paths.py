@@ -7,7 +7,7 @@ import os
 import pytest
 
 from x2edit_core.errors import X2EditError
-from x2edit_core.formats.files import replacing
+from x2edit_core.files import replacing
 from x2edit_core.paths import LONGEST_PART, file_inside, plain_name, reaches_network_or_device, without_suffix
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from x2edit_core import picker
+from x2edit_core.choosing import picker
+from x2edit_core.choosing.picker import WaitingRoom
 from x2edit_core.errors import X2EditError
-from x2edit_core.picker import WaitingRoom
 
 RED, GREEN = Image.new("RGB", (6, 4), (255, 0, 0)), torch.zeros(4, 6, 3)
 

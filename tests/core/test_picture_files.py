@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from x2edit_core.data.picture_files import as_png, opened
 from x2edit_core.errors import X2EditError
 from x2edit_core.evaluate.cases import decoded_mask
-from x2edit_core.picture_files import as_png, opened
 from x2edit_core.train.sources import entries
 
 from .picture_zoo import file_of, grey16, mirrored, picture, tiff, zoo

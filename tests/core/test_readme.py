@@ -15,8 +15,8 @@ import pytest
 from devkit.layout import REPO, WORKFLOWS
 
 SECTIONS = {
-    "en": ("What to download", "Nodes", "When something goes wrong", "For developers"),
-    "zh": ("需要下载什么", "节点", "遇到问题时", "给开发者"),
+    "en": ("Files", "Nodes", "When something goes wrong", "For developers"),
+    "zh": ("文件", "节点", "遇到问题时", "给开发者"),
 }
 HOSTS_MESSAGES = {"lora key not loaded": "comfy/lora.py", "IMPORT FAILED": "nodes.py"}
 """What ComfyUI says, not this pack, and the file of it that does."""
@@ -51,8 +51,16 @@ def bold(text):
     return set(re.findall(r"\*\*([^*\n]+)\*\*", text))
 
 
+def trouble_rows(language):
+    """The ten commonest, and all of them."""
+    page = REPO / "docs" / ("troubleshooting.md" if language == "en" else f"troubleshooting.{language}.md")
+    lines = re.findall(r"^\|(.+)\|$", page.read_text(encoding="utf-8"), re.M)
+    return rows(language, 2), [[cell.strip() for cell in line.split("|")] for line in lines]
+
+
 def quoted(language):
-    return {message for row in rows(language, 2) for cell in row for message in QUOTED.findall(cell)}
+    _, every = trouble_rows(language)
+    return {message for row in every for cell in row for message in QUOTED.findall(cell)}
 
 
 @cache
@@ -79,6 +87,14 @@ def is_said(message):
 
 
 @pytest.mark.parametrize("language", SECTIONS)
+def test_the_commonest_troubles_are_ten_of_all(language):
+    common, every = trouble_rows(language)
+    assert len(common) == 10
+    named = {row[0] for row in every}
+    assert {row[0] for row in common} <= named and len(named) > 20
+
+
+@pytest.mark.parametrize("language", SECTIONS)
 def test_the_table_of_nodes_has_each_by_its_display_name(language):
     assert set.union(*(bold(row[0]) for row in rows(language, 1))) == display_names(language)
 
@@ -86,18 +102,21 @@ def test_the_table_of_nodes_has_each_by_its_display_name(language):
 @pytest.mark.parametrize("language", SECTIONS)
 def test_nodes_are_named_as_the_page_names_them(language):
     named = {name for name in bold(readme(language).read_text(encoding="utf-8")) if re.search("X2Edit|ICEdit", name)}
-    assert named <= display_names(language)
+    assert named <= display_names(language) | {path.stem for path in WORKFLOWS.glob("*.json")}
 
 
 @pytest.mark.parametrize("language", SECTIONS)
 @pytest.mark.parametrize("path", sorted(WORKFLOWS.glob("*.json")), ids=lambda path: path.stem)
 def test_every_file_of_a_template_stands_beside_its_folder_and_its_source(path, language):
     workflow = json.loads(path.read_text(encoding="utf-8"))
-    models = [model for node in workflow["nodes"] for model in node["properties"].get("models", [])]
-    assert models
+    boxes = workflow.get("definitions", {}).get("subgraphs", [])
+    nodes = [*workflow["nodes"], *(node for box in boxes for node in box["nodes"])]
+    models = [model for node in nodes for model in node["properties"].get("models", [])]
+    assert models or path.stem.startswith("Try it now")
     for model in models:
         source = model["url"].split("/resolve/")[0]
-        needed = (f"`{model['name']}`", f"`models/{model['directory']}`", f"]({source})")
+        folder, _, name = f"models/{model['directory']}/{model['name']}".rpartition("/")
+        needed = (f"`{name}`", f"`{folder}`", f"]({source})")
         assert any(all(part in row for part in needed) for row in download_rows(language)), needed
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from x2edit_core.adapter import AdapterSpec
-from x2edit_core.attach import Attachment, attached
-from x2edit_core.checkpoint import load_adapter, save_adapter
+from x2edit_core.adapters.adapter import AdapterSpec
+from x2edit_core.adapters.attach import Attachment, attached
+from x2edit_core.adapters.checkpoint import load_adapter, save_adapter
+from x2edit_core.adapters.formats import released_icedit
 from x2edit_core.errors import CheckpointError, X2EditError
 from x2edit_core.families.flux1 import FluxShape, icedit_moe_sites, icedit_sites
-from x2edit_core.formats import released_icedit
 
 SHAPE = FluxShape(hidden=16, double=1, single=2)
 FLUX = FluxShape(hidden=3072, double=19, single=38)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from x2edit_core.routing_map import describe_routing, draw_routing, expert_colours
+from x2edit_core.adapters.routing_map import describe_routing, draw_routing, expert_colours
 
 
 def test_each_patch_has_its_experts_colour():

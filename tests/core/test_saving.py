@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from x2edit_core.checkpoint import load_adapter, save_adapter
+from x2edit_core.adapters.checkpoint import load_adapter, save_adapter
 from x2edit_core.errors import X2EditError
 from x2edit_core.families.flux1 import FluxShape
-from x2edit_core.formats.files import replacing, try_to_write
+from x2edit_core.files import replacing, try_to_write
 from x2edit_core.train.adapters import new_adapter, spec_for
 from x2edit_core.train.checkpoints import claimed, load_newest, save_state
 from x2edit_core.train.config import AdapterConfig

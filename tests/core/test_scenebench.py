@@ -5,12 +5,13 @@ from functools import partial
 import numpy as np
 import pytest
 
-from x2edit_core.demo import scenebench, scenes
-from x2edit_core.demo.autoencoder import Autoencoder, initial_weights
-from x2edit_core.demo.autoencoder import round_trip as through
-from x2edit_core.demo.scenes.cases import edited_region
-from x2edit_core.demo.scenes.items import Thing
+from x2edit_core import scenes
 from x2edit_core.errors import X2EditError
+from x2edit_core.miniature.autoencoder import Autoencoder, initial_weights
+from x2edit_core.miniature.autoencoder import round_trip as through
+from x2edit_core.scenes import scenebench
+from x2edit_core.scenes.cases import edited_region
+from x2edit_core.scenes.items import Thing
 from x2edit_core.tasks import Task
 
 SIZE = 64

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from x2edit_core.demo import scenes
-from x2edit_core.demo.scenes import backgrounds, filters, glyphs, items, refer, wording, wording_looks
-from x2edit_core.demo.scenes.cases import EDITORS, LEAST_CONTRAST, contrast
-from x2edit_core.demo.scenes.draw import GRID, Draw
-from x2edit_core.demo.scenes.layout import thing_scene
-from x2edit_core.demo.text import SLOTS, pieces, tokenize
+from x2edit_core import scenes
 from x2edit_core.errors import X2EditError
+from x2edit_core.miniature.text import SLOTS, pieces, tokenize
+from x2edit_core.scenes import backgrounds, filters, glyphs, items, refer, wording, wording_looks
+from x2edit_core.scenes.cases import EDITORS, LEAST_CONTRAST, contrast
+from x2edit_core.scenes.draw import GRID, Draw
+from x2edit_core.scenes.layout import thing_scene
 from x2edit_core.tasks import Task
 
 SIZE = 64
@@ -53,7 +53,7 @@ def test_cases_are_the_same_every_time():
 PRINT_DIGEST = """
 import hashlib, sys
 sys.path.append(sys.argv[1])
-from x2edit_core.demo import scenes
+from x2edit_core import scenes
 for task in scenes.TASKS:
     case = scenes.make_case(7, task, size=32)
     print(case.instruction, hashlib.sha256(case.source.tobytes() + case.target.tobytes()).hexdigest())

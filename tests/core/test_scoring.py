@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from x2edit_core.chat import ChatError
+from x2edit_core.choosing.judge import ScoreJudge
+from x2edit_core.choosing.scoring import BEST_DB, MARKS, METRICS, Edit, chosen, encoded, judged, measured, report
 from x2edit_core.errors import X2EditError
-from x2edit_core.judge import ScoreJudge
-from x2edit_core.scoring import BEST_DB, MARKS, METRICS, Edit, chosen, encoded, judged, measured, report
 
 SIZE = 16
 GENERATOR = torch.Generator().manual_seed(0)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from x2edit_core import seeds
+from x2edit_core.choosing import seeds
+from x2edit_core.choosing.judge import Pick, Verdict
+from x2edit_core.choosing.referee import Panel, Run
+from x2edit_core.choosing.seeds import Plan, select
+from x2edit_core.choosing.tournament import draw_selection
 from x2edit_core.errors import X2EditError
-from x2edit_core.judge import Pick, Verdict
-from x2edit_core.referee import Panel, Run
-from x2edit_core.seeds import Plan, select
-from x2edit_core.tournament import draw_selection
 
 
 class Counting:
@@ -204,8 +205,8 @@ def test_a_remote_judge_does_not_hold_a_quitting_process():
     """The process ends while a question is still unanswered; its time-out here is that of a machine, not of the judge."""
     program = (
         "import threading\n"
-        "from x2edit_core.judge import Verdict\n"
-        "from x2edit_core.referee import Candidate, Panel, Referee, Run\n"
+        "from x2edit_core.choosing.judge import Verdict\n"
+        "from x2edit_core.choosing.referee import Candidate, Panel, Referee, Run\n"
         "asked = threading.Event()\n"
         "panel = Panel(lambda a, b: (asked.set(), threading.Event().wait(3600)) and Verdict('A'), remote=True)\n"
         "with Referee(panel) as referee:\n"
@@ -268,6 +269,52 @@ def test_a_local_judge_begins_when_all_candidates_are_there():
 
     play(Plan(0, 3, 2, 7, "continue"), judge, denoiser)
     assert seen == [3, 3]
+
+
+class Used(Counting):
+    """Notes which model would have to be in memory, one word a use."""
+
+    def __init__(self):
+        super().__init__()
+        self.used = []
+
+    def advance(self, runs, until):
+        super().advance(runs, until)
+        self.used.append("model")
+
+    def preview(self, run):
+        self.used.append("vae")
+        return super().preview(run)
+
+    def judge(self, a, b):
+        self.used.append("judge")
+        return higher(a, b)
+
+    @property
+    def swaps(self):
+        return sum(one != other for one, other in pairwise(self.used))
+
+
+@pytest.mark.parametrize("order", seeds.ORDERS)
+@pytest.mark.parametrize("batched", [False, True])
+def test_beside_a_local_judge_each_model_comes_into_memory_once(order, batched):
+    used = Used()
+    play(Plan(0, 6, 2, 7, "continue", order, batched), used.judge, used)
+    assert used.swaps == 3, "denoised, decoded, judged, finished"
+
+
+def test_at_each_rung_of_halving_too():
+    used, plan = Used(), Plan(0, 6, mode="halving", steps=28)
+    play(plan, used.judge, used)
+    judged = sum(alive > 1 for alive, _ in plan.rungs)
+    assert used.used.count("vae") == sum(alive for alive, _ in plan.rungs)
+    assert used.swaps == 3 * judged
+
+
+def test_a_remote_judge_is_shown_each_candidate_as_soon_as_it_is_there():
+    used = Used()
+    play(Plan(0, 3, 2, 7, "continue"), higher, used, remote=True)
+    assert used.used == ["model", "vae"] * 3 + ["model"]
 
 
 def test_a_judge_of_many_is_asked_once():

@@ -8,8 +8,8 @@ import pytest
 import torch
 from bench.measure import count_operators
 
-from x2edit_core.moe import Routing
-from x2edit_core.selected import Selected
+from x2edit_core.adapters.moe import Routing
+from x2edit_core.adapters.selected import Selected
 
 from .models import naive_delta, random_delta
 

@@ -5,9 +5,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from x2edit_core.demo import train_autoencoder
-from x2edit_core.demo.autoencoder import initial_weights
-from x2edit_core.demo.train_autoencoder import Plan, drawn, evaluate, train
+from x2edit_core.miniature import train_autoencoder
+from x2edit_core.miniature.autoencoder import initial_weights
+from x2edit_core.miniature.train_autoencoder import Plan, drawn, evaluate, train
 
 PLAN = Plan(steps=4, batch=2, cases=3, heldout=2, size=32)
 

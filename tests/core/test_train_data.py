@@ -367,12 +367,12 @@ def test_latents_are_encoded_once_and_again_when_their_inputs_change(tmp_path):
     assert other.calls == 6
 
 
-def test_latents_that_earlier_versions_encoded_are_found(tmp_path):
-    """Their name is a digest of both files' paths, sizes and times, the autoencoder, the form and the buckets."""
+def test_latents_are_found_again_by_files_reading_and_encoder(tmp_path):
+    """Their name is a digest of both files' paths, sizes and times, how files are read, the autoencoder, form and buckets."""
     write_folder(tmp_path)
     files = [tmp_path / f"0_{part}.png" for part in ("source", "target")]
     key = "|".join(f"{file.resolve()}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
-    told = "\n".join((key, "one", "reference", "(Size(height=64, width=64),)"))
+    told = "\n".join((key, "as LoadImage", "one", "reference", "(Size(height=64, width=64),)"))
     pools(tmp_path, tmp_path / "cache", Averages())
     assert (tmp_path / "cache" / "latents" / f"{sha256(told.encode()).hexdigest()[:32]}.0.safetensors").exists()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from x2edit_core.moe import RoutedDelta, Routing
+from x2edit_core.adapters.moe import RoutedDelta, Routing
 
 from .models import random_delta
 

@@ -26,13 +26,13 @@ def tensors():
     return {key: tensor.float() for key, tensor in load_file(FOLDER / "io.safetensors").items()}
 
 
-def load_base(weights=None, options=None):
+def load_base(weights=None, options=None, **sizes_apart):
     """The golden base, or other weights of its sizes, by the host's own loader."""
     import comfy.model_detection
     import comfy.sd
 
     detect = comfy.model_detection.detect_unet_config
-    sizes = {key: value for key, value in recorded()["model"].items() if key != "num_layers"}
+    sizes = {key: value for key, value in recorded()["model"].items() if key != "num_layers"} | sizes_apart
 
     def detected(*args, **kwargs):
         return {**detect(*args, **kwargs), **sizes}

@@ -10,6 +10,7 @@ import torch
 from devkit.running import wait_for
 from PIL import Image
 
+from x2edit_core.workflow.client import Client
 from x2edit_core.workflow.websocket import WebSocket
 
 from .graphs import conditioning
@@ -45,8 +46,8 @@ def models(pack):
 def shown(pack, monkeypatch):
     """What is put on the node, one text after the other."""
     texts = []
-    monkeypatch.setattr(pack.core("comfy_bridge.notices"), "show_on_node", lambda text, node: texts.append(text))
-    monkeypatch.setattr(pack.core("comfy_bridge.notices"), "_words", (None, []))
+    monkeypatch.setattr(pack.core("comfy_bridge.notices"), "_send", lambda node, text: texts.append(text))
+    monkeypatch.setattr(pack.core("comfy_bridge.notices"), "_words", {})
     return texts
 
 
@@ -201,7 +202,7 @@ def test_what_is_no_latent_is_refused_in_words(pack, models, samples):
         pack.run("X2EditShift", model=models[0], latent={"samples": samples})
 
 
-def test_the_words_reach_every_open_page(server, tmp_path):
+def test_the_words_reach_the_page_that_queued(server, tmp_path):
     """As the host sends texts of nodes: over the websocket, under the node's id; with LoadImage's own placeholder."""
     Image.radial_gradient("L").resize((96, 80)).convert("RGB").save(tmp_path / "plain.png")
     graph = edit_graph(steps=1)
@@ -212,10 +213,12 @@ def test_the_words_reach_every_open_page(server, tmp_path):
     graph["save"]["inputs"]["images"] = ["restore", 0]
     address, heard = urllib.parse.urlsplit(server.url), []
     page = WebSocket(address.hostname, address.port, "/ws?clientId=a-page")
+    client = Client(server.url)
+    client.client_id = "a-page"
     listener = threading.Thread(target=lambda: heard.extend(m for m in page.messages() if isinstance(m, bytes)))
     listener.start()
     try:
-        assert server.run(graph).images
+        assert client.run(graph).images
         wait_for(lambda: any(b"counts as no mask" in message for message in heard), 60)
     finally:
         page.close()

@@ -222,7 +222,7 @@ def test_a_flux_of_another_size_is_refused_with_both_sizes(pack):
     other = golden_adapter(pack).adapter
     shape = pack.core("families.flux1").FluxShape
     mismatched = type(other)(
-        pack.core("adapter").AdapterSpec("x2edit", shape(256, 1, 1), 12, 4, 2, 4.0, True),
+        pack.core("adapters.adapter").AdapterSpec("x2edit", shape(256, 1, 1), 12, 4, 2, 4.0, True),
         [other.delta(index) for index in range(3)], other.task_table, "three sites",
     )  # fmt: skip
     managed = pack.core("comfy_bridge.models").manage(mismatched)

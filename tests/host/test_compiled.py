@@ -162,7 +162,7 @@ def test_values_are_injected_into_compiled_blocks(pack):
     picture, x = torch.rand(1, 64, 64, 3), torch.randn(1, 16, 8, 16)
     settings = {"steps": 2, "solver": "euler", "width": 64, "layers_start": 0.0, "check": False}
     _, features, _ = pack.run("ICEditInvert", model=model, vae=vae, image=picture, **settings)
-    text, inject = pack.core("comfy_bridge.features")._no_text(model.model.diffusion_model), []
+    text, inject = pack.core("comfy_bridge.inversion")._no_text(model.model.diffusion_model), []
     for each in (model, by_wrapper(model, "aot_eager")):
         inject.append(pack.run("ICEditInject", model=each, features=features)[0])
     for index, sigma in enumerate(features.sigmas[:2]):

@@ -39,8 +39,27 @@ def test_bases_go_through_the_hosts_own_sampler(pack, base, channels):
     assert image.isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "fits"), [(256, 256, True), (512, 256, True), (128, 400, True), (1024, 1024, False)]
+)
+def test_pictures_far_beyond_the_miniatures_size_are_refused_before_the_first_step(pack, models, width, height, fits):
+    """A diptych of two panels counts as one picture."""
+    model, clip, _ = models
+    (text,) = pack.run("CLIPTextEncode", clip=clip, text="a red square")
+    (latent,) = pack.run("EmptySD3LatentImage", width=width, height=height, batch_size=1)
+    inputs = {"model": model, "positive": text, "negative": text, "latent_image": latent, "seed": 1, "steps": 1}
+    inputs |= {"cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
+    if fits:
+        assert pack.run("KSampler", **inputs)[0]["samples"].isfinite().all()
+        return
+    with pytest.raises(
+        pack.core("errors").X2EditError, match=r"128 pixels; this one is sampled at 1024 × 1024\. Set `width`"
+    ):
+        pack.run("KSampler", **inputs)
+
+
 def test_unknown_base_is_named(pack):
-    bridge, errors = pack.core("comfy_bridge.demo"), pack.core("errors")
+    bridge, errors = pack.core("comfy_bridge.miniature"), pack.core("errors")
     with pytest.raises(errors.X2EditError, match=r"'other'.*x2edit, fill"):
         bridge.load_demo_models("other")
 

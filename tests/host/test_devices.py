@@ -39,7 +39,7 @@ def two_devices(monkeypatch):
 @pytest.fixture
 def read(pack, monkeypatch):
     """Ids of the experts' weights that were read, in order."""
-    delta, seen = pack.core("moe").RoutedDelta, []
+    delta, seen = pack.core("adapters.moe").RoutedDelta, []
     add_to = delta.add_to
     monkeypatch.setattr(delta, "add_to", lambda self, *args: seen.append(id(self.up)) or add_to(self, *args))
     return seen
@@ -115,7 +115,7 @@ def test_adapters_applied_to_a_model_that_was_copied_are_copied_too(pack, read):
 
 
 def test_a_file_that_changed_meanwhile_is_an_error(pack, tmp_path):
-    formats, models = pack.core("checkpoint"), pack.core("comfy_bridge.models")
+    formats, models = pack.core("adapters.checkpoint"), pack.core("comfy_bridge.models")
     base, adapter = golden_models(pack)[0], golden_adapter(pack)
     managed = models.manage(adapter.adapter, lambda *_: models.manage(other).patcher)
     other = formats.load_adapter(GOLDEN_MOE)

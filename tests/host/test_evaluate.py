@@ -19,11 +19,13 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from x2edit_core.demo import EMBEDDED
-from x2edit_core.demo.scenes import make_case
 from x2edit_core.evaluate.editor import Editor, load_graph
 from x2edit_core.evaluate.places import PlaceError, Places
+from x2edit_core.evaluate.run import Evaluation
 from x2edit_core.evaluate.scenes import scene_case
+from x2edit_core.evaluate.scores import Scorer
+from x2edit_core.miniature import EMBEDDED
+from x2edit_core.scenes import make_case
 from x2edit_core.tasks import Task
 from x2edit_core.workflow.client import PromptError
 
@@ -46,7 +48,7 @@ size = 64
 @pytest.fixture(scope="module")
 def graph(server):
     """The shipped workflow with the embedded models and few steps, as the host takes it."""
-    graph = with_demo_models(load_graph(WORKFLOWS / "x2edit_edit.json", server))
+    graph = with_demo_models(load_graph(WORKFLOWS / "X2Edit (all nodes).json", server))
     for node in graph.values():
         if node["class_type"] == "KSampler":
             node["inputs"]["steps"] = STEPS
@@ -93,6 +95,22 @@ def test_two_scenes_are_edited_scored_and_not_done_again(server, graph, tmp_path
     assert (said.count("  kept"), said.count("  done")) == (1, 1), "a line that a kill cut off is made again"
     assert {name: (output / name).read_bytes() for name in pictures} == pictures
     assert evaluate(tmp_path).count("  kept") == 2
+
+
+def test_the_host_works_on_the_next_case_while_one_is_scored(server, graph, tmp_path):
+    """Seen from the host: each time something is scored, one prompt more than is scored is there or was."""
+    known, seen = set(server.get_json("/history")), []
+
+    class Looking(Scorer):
+        def score(self, case, picture):
+            waiting = [item[1] for items in server.get_json("/queue").values() for item in items]
+            seen.append(len({*server.get_json("/history"), *waiting} - known))
+            return super().score(case, picture)
+
+    cases = [scene_case(make_case(seed, Task.TONE, "heldout", 64)) for seed in range(3)]
+    outcomes = Evaluation(Editor(server, graph), Looking(lambda picture: picture), tmp_path).run(cases)
+    assert all(outcome.done for outcome in outcomes), outcomes
+    assert seen == [2, 3, 3]
 
 
 def adapter_beside(path):
@@ -180,7 +198,11 @@ def test_a_case_that_runs_too_long_is_stopped(server, graph):
 def test_shipped_workflows_say_where_a_case_goes_or_what_to_name(server, path):
     """Those with several turns or results cannot know which one is meant."""
     graph = load_graph(path, server)
-    if path.stem in ("icedit_multiturn", "icedit_training_free"):
+    if path.stem.startswith("Try it now"):
+        with pytest.raises(PlaceError, match="One LoadImage node was expected"):
+            Editor(server, graph)
+        return
+    if path.stem in ("ICEdit several turns (all nodes)", "ICEdit without adapter (all nodes)"):
         with pytest.raises(PlaceError, match=r"places\."):
             Editor(server, graph)
         return
@@ -191,6 +213,6 @@ def test_shipped_workflows_say_where_a_case_goes_or_what_to_name(server, path):
 
 
 def test_a_place_of_ones_own_picks_a_turn(server):
-    graph = load_graph(WORKFLOWS / "icedit_multiturn.json", server)
+    graph = load_graph(WORKFLOWS / "ICEdit several turns (all nodes).json", server)
     named = Places(instruction=(("8", "instruction"),), output="13")
     assert Editor(server, graph, named).places.image == (("5", "image"),)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
+from itertools import pairwise
 
 import comfy.samplers
 import pytest
 import torch
 from devkit.running import Running, shown, wait_for
 
-from ..core.chat_server import FakeServer, Reply, completion
+from ..core.chat_server import Reply, completion, serving
 from .graphs import conditioning, golden_adapter, golden_cases, golden_models
 from .runs import filter_graph
 
@@ -36,7 +36,7 @@ class Liking:
 
 @pytest.fixture(scope="module")
 def models(pack):
-    Liking.verdict = pack.core("judge").Verdict
+    Liking.verdict = pack.core("choosing.judge").Verdict
     return golden_models(pack)
 
 
@@ -340,6 +340,23 @@ def test_the_judges_memory_is_given_back_before_the_final_steps(pack, graph, cal
     assert chat.released == 3 * 2
 
 
+@pytest.mark.parametrize(("remote", "times"), [(False, 2), (True, 2 * 3)])
+def test_flux_and_vae_change_places_once_beside_a_local_judge(pack, graph, monkeypatch, remote, times):
+    """Counted where the host is asked for a model: between the two there may be room for one of them only."""
+    from comfy import model_management
+
+    asked, load = [], model_management.load_models_gpu
+
+    def counted(models, *args, **kwargs):
+        asked.append("vae" if any(model.model is graph["vae"].first_stage_model for model in models) else "flux")
+        return load(models, *args, **kwargs)
+
+    monkeypatch.setattr(model_management, "load_models_gpu", counted)
+    run_filter(pack, graph, Liking(remote=remote))
+    assert sum(one != other for one, other in pairwise(asked)) == times
+    assert asked.count("vae") == 3
+
+
 def test_the_sheet_and_the_report(pack, graph):
     *_, sheet, report = run_filter(pack, graph, Liking(favourite_of(pack, graph, SEED + 1)))
     assert sheet.shape[0] == 1 and sheet.shape[-1] == 3
@@ -414,22 +431,18 @@ def test_time_takes_the_first(server):
     ids=["rights", "inside 200", "page"],
 )
 def test_a_judge_that_never_worked_is_told_on_the_node_and_first(server, reply):
-    with FakeServer() as fake:
+    with serving() as fake:
         fake.script = [reply]
-        threading.Thread(target=fake.serve_forever, daemon=True).start()
         result = server.run(filter_graph(fake.address, steps=2))
-        fake.shutdown()
     assert shown(result, "seed") == "7"
     for node in ("filter", "report"):
         assert shown(result, node).startswith("WARNING: no verdict in any comparison; the first seed was kept.")
 
 
 def test_a_judge_that_works_leaves_no_warning_on_the_node(server):
-    with FakeServer() as fake:
+    with serving() as fake:
         fake.script = [Reply(completion("2. It is red."))]
-        threading.Thread(target=fake.serve_forever, daemon=True).start()
         result = server.run(filter_graph(fake.address, steps=2))
-        fake.shutdown()
     assert shown(result, "seed") == "9"
     assert "filter" not in result.outputs and "WARNING" not in shown(result, "report")
 

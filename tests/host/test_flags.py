@@ -20,7 +20,7 @@ from PIL import Image
 
 from x2edit_core.workflow.graph import to_api
 
-WORKFLOW = json.loads((WORKFLOWS / "x2edit_edit.json").read_text(encoding="utf-8"))
+WORKFLOW = json.loads((WORKFLOWS / "X2Edit (all nodes).json").read_text(encoding="utf-8"))
 
 
 def picture(server, source):
@@ -49,13 +49,13 @@ def test_memory_flags_do_not_change_the_picture(server, source, flags):
     assert expected.shape == (80, 96, 3) and expected.std() > 1
 
 
-IN_EVERY_RUN = ("x2edit_edit", "icedit_moe")
+IN_EVERY_RUN = ("X2Edit (all nodes)", "icedit_moe")
 """A picture resized on its way in and back, and a diptych stitched; the others run with `test --full`."""
 
 
 def _in_half_precision(path):
     marks = [pytest.mark.needs("half precision between nodes")]
-    marks += [pytest.mark.needs("attention patches")] if path.stem == "icedit_training_free" else []
+    marks += [pytest.mark.needs("attention patches")] if path.stem == "ICEdit without adapter (all nodes)" else []
     marks += [] if path.stem in IN_EVERY_RUN else [pytest.mark.full]
     return pytest.param(path, id=path.stem, marks=marks)
 

@@ -19,7 +19,7 @@ def adapters(pack, tmp_path, monkeypatch):
     for name in ("lora.safetensors", "task_embeddings.bin"):
         shutil.copyfile(GOLDEN / "x2edit" / name, tmp_path / "Édition one" / name)
     managed = pack.core("comfy_bridge.models").load_managed(tmp_path / "Édition one")
-    pack.core("checkpoint").save_adapter(managed.adapter, tmp_path / "sub" / "own.safetensors")
+    pack.core("adapters.checkpoint").save_adapter(managed.adapter, tmp_path / "sub" / "own.safetensors")
     (tmp_path / "notes.txt").write_text("no adapter")
     paths, extensions = folder_paths.folder_names_and_paths["x2edit"]
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "x2edit", ([*paths, str(tmp_path)], extensions))
@@ -32,13 +32,32 @@ def test_the_pack_registers_its_folder_beside_a_persons_own(pack):
     assert str(Path(folder_paths.models_dir) / "x2edit") in folder_paths.get_folder_paths("x2edit")
 
 
-def test_a_released_folder_is_one_entry_and_only_adapters_are_listed(pack, adapters):
+def test_the_folder_is_there_after_the_first_start_and_nothing_is_amiss_where_it_cannot_be_made(pack, monkeypatch):
+    folders = pack.core("comfy_bridge.folders")
+    folders.make_adapter_folder()
+    assert (Path(folder_paths.models_dir) / "x2edit").is_dir()
+    monkeypatch.setattr(folder_paths, "models_dir", str(Path(__file__) / "no folder"))
+    folders.make_adapter_folder()
+
+
+def test_only_adapters_are_listed_a_released_one_by_its_file(pack, adapters):
     names = pack.core("comfy_bridge.folders").adapter_names()
-    assert "Édition one" in names and "sub/own.safetensors" in names and "embedded: x2edit" in names
-    assert not [name for name in names if "lora.safetensors" in name or name.endswith((".txt", ".bin"))]
+    assert {"Édition one/lora.safetensors", "sub/own.safetensors", "embedded: x2edit"} <= set(names)
+    assert not [name for name in names if name == "Édition one" or name.endswith((".txt", ".bin"))]
 
 
-@pytest.mark.parametrize("name", ["Édition one", "sub/own.safetensors", "embedded: x2edit"])
+def test_the_node_takes_a_folders_name_as_graphs_held_it_before(pack, adapters):
+    """And says what is missing before the run, for X2Edit's own with the address."""
+    node = pack.node("X2EditAdapterLoader")
+    assert node.validate_inputs("Édition one") is True and node.validate_inputs(None) is True
+    assert "was not found" in node.validate_inputs("elsewhere")
+    said = node.validate_inputs("X2Edit/lora.safetensors")
+    assert all(part in said for part in ("task_embeddings.bin", "models/x2edit/X2Edit", "huggingface.co/OPPOer/X2Edit"))
+
+
+@pytest.mark.parametrize(
+    "name", ["Édition one", "Édition one/lora.safetensors", "sub/own.safetensors", "embedded: x2edit"]
+)
 def test_every_entry_loads(pack, adapters, name):
     (adapter,) = pack.run("X2EditAdapterLoader", adapter_name=name)
     assert adapter.adapter.spec.experts == 12
@@ -51,7 +70,7 @@ def test_every_entry_loads(pack, adapters, name):
         "sub/../../secret.safetensors",
         "/etc/passwd",
         "",
-        "Édition one/lora.safetensors",
+        "Édition one/task_embeddings.bin",
         "notes.txt",
     ],
 )
@@ -83,9 +102,9 @@ def test_two_files_of_one_name_are_two_entries(pack, adapters, tmp_path_factory,
         folder_paths.filename_list_cache.pop(category, None)
     folders = pack.core("comfy_bridge.folders")
     names = folders.adapter_names()
-    for entry in (name, "Édition one"):
+    for entry, opened in ((name, name), ("Édition one/lora.safetensors", "Édition one")):
         assert names.count(entry) == names.count(f"loras/{entry}") == 1
-        assert folders.adapter_path(entry) == adapters / entry
-        assert folders.adapter_path(f"loras/{entry}") == loras / entry
+        assert folders.adapter_path(entry) == folders.adapter_path(opened) == adapters / opened
+        assert folders.adapter_path(f"loras/{entry}") == folders.adapter_path(f"loras/{opened}") == loras / opened
     assert "loras/sub/own.safetensors" not in names, "it is the same file"
     folder_paths.filename_list_cache.pop("loras", None)

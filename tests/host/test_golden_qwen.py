@@ -104,7 +104,7 @@ def positions(network, text):
 @pytest.mark.parametrize("task", BLOCK["tasks"])
 def test_a_blocks_experts_match_the_research_code(pack, base, adapter, task):
     """Deltas and gates of q, k and v, and the output of the attention around them, in one block."""
-    attach, network = pack.core("attach"), base.model.diffusion_model
+    attach, network = pack.core("adapters.attach"), base.model.diffusion_model
     attention = network.transformer_blocks[BLOCK["block"]].attn
     x, text, kept = KEPT["block.x"], KEPT["block.txt"], f"block.task{task}"
     attachment = attach.Attachment(adapter.adapter, batch_of(pack, [task]))

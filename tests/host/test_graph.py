@@ -8,12 +8,12 @@ import pytest
 from devkit.layout import WORKFLOWS
 from devkit.replace import REPLACEMENTS, with_demo_models, with_picture
 
-from x2edit_core.demo import EMBEDDED
+from x2edit_core.miniature import EMBEDDED
 from x2edit_core.workflow.graph import to_api
 
 SHIPPED = sorted(WORKFLOWS.glob("*.json"))
 _OUR_LOADERS = {"X2EditAdapterLoader", "X2EditAlignNetLoader"}
-NEEDS = {"icedit_training_free": "attention patches"}
+NEEDS = {"ICEdit without adapter (all nodes)": "attention patches"}
 
 
 def _with_needs(path):

@@ -56,6 +56,18 @@ def test_sigmas_of_flux_are_those_of_its_shift(pack, steps):
     torch.testing.assert_close(sigmas, simple, rtol=0, atol=2e-4)
 
 
+def test_an_empty_latent_of_another_scale_has_the_schedule_of_its_picture(pack):
+    """The host's samplers bring it to the model's scale; the number of tokens is counted after that."""
+    model = golden_models(pack)[0]
+    empty = {"samples": torch.zeros(1, 128, 16, 24), "downscale_ratio_spacial": 16}
+    plain = {"samples": torch.zeros(1, 16, 32, 48)}
+    found, expected = (pack.run("X2EditSigmas", model=model, latent=latent, steps=4)[0] for latent in (empty, plain))
+    assert torch.equal(found, expected)
+    shifts = [pack.run("X2EditShift", model=model, latent=latent)[0] for latent in (empty, plain)]
+    one, other = (shifted.get_model_object("model_sampling").shift for shifted in shifts)
+    assert one == other
+
+
 def test_part_of_a_schedule_is_its_end(pack):
     model, latent = load_base(), {"samples": torch.zeros(1, 16, 1, 16, 16)}
     (half,) = pack.run("X2EditSigmas", model=model, latent=latent, steps=10, denoise=0.5)

@@ -64,7 +64,7 @@ def attention_values(pack, model, x, sigma):
         return {}
 
     watched.set_model_attn1_patch(watch)
-    features = pack.core("comfy_bridge.features")
+    features = pack.core("comfy_bridge.inversion")
     return velocity(watched, features._no_text(model.model.diffusion_model), x, sigma), seen
 
 
@@ -84,7 +84,7 @@ def test_kept_values_are_those_of_the_inverted_path(pack, models, image, inverte
 def test_euler_inversion_is_the_hosts_own_step_upwards(pack, models, image):
     """One step from the picture: x + sigma · v(x, ~0), with v from the host's own sampler."""
     noise, _, _ = invert(pack, models, image, steps=1, solver="euler")
-    floor = pack.core("comfy_bridge.features").SMALLEST_SIGMA
+    floor = pack.core("comfy_bridge.inversion").SMALLEST_SIGMA
     x = models[0].model.process_latent_in(models[2].encode(image))
     slope, _ = attention_values(pack, models[0], x, floor)
     assert relative_error(noise.inverted, x + slope) < 1e-3
@@ -105,7 +105,7 @@ def test_noise_is_the_inverted_source_beside_a_seeds_noise(pack, models, image, 
 
 
 def test_the_error_of_the_way_back_is_reported_and_smaller_with_the_second_order(pack, models, image):
-    features = pack.core("comfy_bridge.features")
+    features = pack.core("comfy_bridge.inversion")
     misses = {}
     for solver in ("rf-solver", "euler"):
         with torch.inference_mode():
@@ -183,7 +183,7 @@ def test_too_much_memory_is_refused_before_the_work(pack, models, image):
 
 @pytest.mark.parametrize(("layers", "steps"), [((0.0, 1.0), (0.0, 1.0)), ((0.34, 1.0), (0.5, 0.9))])
 def test_expected_memory_is_what_is_kept(pack, models, image, layers, steps):
-    bridge = pack.core("comfy_bridge.features")
+    bridge = pack.core("comfy_bridge.inversion")
     kept = bridge.Range(layers, steps)
     _, features, _ = invert(
         pack, models, image, layers_start=layers[0], layers_end=layers[1], steps_start=steps[0], steps_end=steps[1]
@@ -240,7 +240,7 @@ def test_nothing_remains_on_the_model(pack, models, image):
 
 
 def test_a_new_seed_redraws_the_other_panel_and_inverts_nothing(pack, models, image, conditioned, monkeypatch):
-    bridge = pack.core("comfy_bridge.features")
+    bridge = pack.core("comfy_bridge.inversion")
     follow, runs = bridge._follow, []
     monkeypatch.setattr(bridge, "_follow", lambda *inputs: runs.append(1) or follow(*inputs))
     picture = image.clone()

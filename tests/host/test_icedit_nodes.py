@@ -238,7 +238,7 @@ def test_any_picture_comes_back_at_its_own_size(pack, models, applied, shape, si
         ("ICEditCrop", {"source": image, "stitch": "feathered", "edit_mask": torch.ones(1, *shape[1:3])}),
         ("X2EditRestore", {}),
     ):
-        (result,) = pack.run(node, image=decoded, layout=layout, **inputs)
+        result = pack.run(node, image=decoded, layout=layout, **inputs)[0]
         assert result.shape == (*shape[:3], 3) and result.isfinite().all()
 
 

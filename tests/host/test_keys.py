@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import threading
 import urllib.parse
 
 import pytest
 
 from x2edit_core.workflow.client import PromptError
 
-from ..core.chat_server import FakeServer, Reply, completion
+from ..core.chat_server import Reply, completion, serving
 from .runs import node
 
 KEY = "sk-do-not-show-this"
@@ -19,14 +18,9 @@ KEY = "sk-do-not-show-this"
 
 @pytest.fixture
 def llm():
-    with FakeServer() as fake:
+    with serving() as fake:
         fake.script = [Reply(completion("remove subject"))]
-        thread = threading.Thread(target=fake.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
         yield fake
-        fake.released.set()
-        fake.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -107,15 +101,10 @@ def test_a_graph_that_names_an_endpoint_is_answered_by_it(server, bound, llm):
 
 
 def test_an_endpoint_bound_anew_is_asked_at_its_new_address(server, bound, llm):
-    with FakeServer() as other:
-        thread = threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
+    with serving() as other:
         server.run(classify(endpoint="office"))
         bound({"office": {"url": other.address, "key": "another"}})
         server.run(classify("make it red", endpoint="office"))
-        other.released.set()
-        other.shutdown()
-        thread.join()
         assert other.headers[0]["Authorization"] == "Bearer another"
     assert all(asked["Authorization"] == f"Bearer {KEY}" for asked in llm.headers)
 

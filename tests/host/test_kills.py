@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import sys
-import threading
 
 import pytest
 from devkit.host import Host
@@ -14,7 +13,7 @@ from devkit.server import Server
 
 from x2edit_core.workflow.client import ServerError
 
-from ..core.chat_server import FakeServer, Reply, completion
+from ..core.chat_server import Reply, completion, serving
 from .runs import edit_graph, filter_graph, node, saved_picture
 
 FURTHER = """
@@ -42,12 +41,9 @@ def mortal(tmp_path_factory):
 @pytest.fixture
 def judge():
     """A vision model behind HTTP that always prefers the first edit."""
-    fake = FakeServer()
-    fake.script = [Reply(completion("1, it is red"))]
-    threading.Thread(target=fake.serve_forever, daemon=True).start()
-    yield fake
-    fake.shutdown()
-    fake.server_close()
+    with serving() as fake:
+        fake.script = [Reply(completion("1, it is red"))]
+        yield fake
 
 
 def training(steps):
@@ -82,7 +78,7 @@ def test_killed_in_training_it_goes_on_from_the_last_state(mortal, pack):
     kill_in_the_middle(mortal, running, lambda: len(rows_of(run / "losses.csv")) >= 7)
     saved = pack.core("train.checkpoints").load_newest(run)
     assert saved["step"] >= 4
-    assert pack.core("checkpoint").load_adapter(run / "adapter.safetensors").spec.experts == 4
+    assert pack.core("adapters.checkpoint").load_adapter(run / "adapter.safetensors").spec.experts == 4
     assert not (mortal.base / "models" / "x2edit" / "cut.safetensors").exists(), "it was not finished"
     before = rows_of(run / "losses.csv")[: saved["step"]]
     mortal.start()
@@ -90,7 +86,7 @@ def test_killed_in_training_it_goes_on_from_the_last_state(mortal, pack):
     after = rows_of(run / "losses.csv")
     assert after[: saved["step"]] == before
     assert [int(step) for step, _ in after] == list(range(1, saved["step"] + 4))
-    result = pack.core("checkpoint").load_adapter(mortal.base / "models" / "x2edit" / "cut.safetensors")
+    result = pack.core("adapters.checkpoint").load_adapter(mortal.base / "models" / "x2edit" / "cut.safetensors")
     assert result.task_aware
     assert mortal.run(edit_graph("cut.safetensors")).images, "the loader of the restarted server lists it"
 

@@ -12,6 +12,7 @@ LISTED = {
     ("X2EditAlignNetLoader", "file"),
     ("X2EditChatFromFolder", "folder"),
     ("X2EditScore", "encoder"),
+    ("X2EditChatFromEndpoint", "endpoint"),
 }
 """Choices of files or folders."""
 LISTED_BY_THE_HOST = {"sampler", "scheduler"}
@@ -52,7 +53,9 @@ def secret(pack):
 
 
 @pytest.mark.parametrize("name", ESCAPES)
-@pytest.mark.parametrize(("node", "field"), sorted(LISTED - {("X2EditScore", "encoder")}))
+@pytest.mark.parametrize(
+    ("node", "field"), sorted(LISTED - {("X2EditScore", "encoder"), ("X2EditChatFromEndpoint", "endpoint")})
+)
 def test_what_is_not_listed_is_not_opened(pack, secret, node, field, name):
     with pytest.raises(pack.core("errors").X2EditError, match="was not found"):
         pack.run(node, **{field: name})

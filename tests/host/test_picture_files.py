@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from x2edit_core.data.picture_files import as_png, opened
 from x2edit_core.evaluate.cases import decoded, decoded_mask
-from x2edit_core.picture_files import as_png, opened
 
 from ..core.picture_zoo import HEIGHT, WIDTH, mirrored, zoo
 

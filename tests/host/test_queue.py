@@ -27,8 +27,8 @@ MANY = pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(3600)])
 
 def second_adapter(pack, folder):
     """The embedded adapter with its experts in another order: the same size, another edit."""
-    checkpoint = pack.core("checkpoint")
-    adapter = checkpoint.load_adapter(pack.core("demo").EMBEDDED["embedded: x2edit"])
+    checkpoint = pack.core("adapters.checkpoint")
+    adapter = checkpoint.load_adapter(pack.core("miniature").EMBEDDED["embedded: x2edit"])
     with torch.no_grad():
         for delta in adapter.deltas:
             delta.up.mul_(-3.0)

@@ -62,7 +62,7 @@ def test_each_picture_of_a_batch_has_a_latent_of_its_own(pack, vae):
     for index in range(3):
         assert torch.equal(found[index : index + 1], vae.encode(pictures[index : index + 1]))
     decoded = pack.run("VAEDecode", samples={"samples": found}, vae=vae)[0]
-    (restored,) = pack.run("X2EditRestore", image=decoded, layout=layout)
+    restored, _ = pack.run("X2EditRestore", image=decoded, layout=layout)
     assert restored.shape == pictures.shape
 
 
@@ -112,6 +112,20 @@ def test_a_negative_branch_without_the_reference_is_told(pack, base, adapter, ca
     for _ in range(2):
         velocity(model, positive, latent(ODD["noise"]), 0.9, other, cfg=4.0)
     assert sum("negative conditioning has no reference" in record.getMessage() for record in caplog.records) == told
+
+
+def test_a_branch_that_was_mended_is_not_told_again(pack, monkeypatch):
+    """The model, and what it remembers, outlives a run; its branches may come one by one."""
+    families = pack.core("comfy_bridge.families.qwen_image")
+    said = []
+    monkeypatch.setattr(families, "say_once", lambda key, text: said.append(key))
+    branches = families.Branches()
+    for branch, referenced in ((0, True), (1, False)):
+        branches.tell({"cond_or_uncond": [branch]}, referenced)
+    assert said == ["negative without reference"]
+    for branch in (0, 1):
+        branches.tell({"cond_or_uncond": [branch]}, True)
+    assert len(said) == 1
 
 
 @pytest.mark.parametrize("method", ["index_timestep_zero", "negative_index"])
@@ -166,7 +180,7 @@ def test_a_pruned_base_is_refused_by_both_numbers_of_blocks(pack, adapter):
 def test_a_file_cut_short_says_so_and_one_with_gaps_names_them(pack, tmp_path):
     for name in ("lora.safetensors", "task_embeddings.bin"):
         (tmp_path / name).write_bytes((FOLDER / name).read_bytes())
-    path, load = tmp_path / "lora.safetensors", pack.core("checkpoint").load_adapter
+    path, load = tmp_path / "lora.safetensors", pack.core("adapters.checkpoint").load_adapter
     lacking = load_file(path)
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(pack.core("errors").CheckpointError, match="not a complete safetensors file"):
@@ -227,7 +241,7 @@ def test_one_adapter_file_serves_every_copy(pack, base, adapter):
 @pytest.mark.parametrize("mode", ["paper", "continue", "halving"])
 def test_the_early_filter_ends_in_ksamplers_own_result(pack, base, adapter, vae, mode):
     """Drafts of films are shown to the judge as pictures, at cfg 4 with the rescaled norm."""
-    Liking.verdict = pack.core("judge").Verdict
+    Liking.verdict = pack.core("choosing.judge").Verdict
     model = pack.run("X2EditApply", model=base, adapter=adapter, task=batch_of(pack, [10]))[0]
     (model,) = pack.run("X2EditGuidanceRescale", model=model)
     source = torch.rand(1, 80, 112, 3, generator=torch.Generator().manual_seed(1))

@@ -61,6 +61,7 @@ def test_states_are_those_of_transformers(pack, clip, model, tokenizer, words):
     [
         ({"width": 70, "height": 48}, (48, 64)),
         ({"image": torch.zeros(1, 100, 50, 3), "size": "keep"}, (96, 48)),
+        ({"image": torch.zeros(100, 50, 3), "size": "keep"}, (96, 48)),
         ({"image": torch.zeros(1, 100, 50, 3), "size": "1024 buckets"}, (1456, 720)),
         ({"image": torch.zeros(1, 100, 50, 3), "size": "keep", "width": 320}, (640, 320)),
     ],

@@ -53,7 +53,7 @@ def test_any_picture_comes_back_at_its_own_size(pack, models, applied, shape):
     positive, latent, layout = reference(pack, models, image, size="keep")
     done = sample(pack, applied, positive, latent)
     (decoded,) = pack.run("VAEDecode", samples=done, vae=models[2])
-    (result,) = pack.run("X2EditRestore", image=decoded, layout=layout)
+    result, _ = pack.run("X2EditRestore", image=decoded, layout=layout)
     assert result.shape == (*shape[:3], 3)
     assert result.isfinite().all()
 
@@ -82,7 +82,7 @@ def test_untouched_pixels_stay_in_place(pack, models):
     _, _, layout = reference(pack, models, ramp, size="keep")
     pixels = pack.core("pixels")
     squashed = pixels.resize(ramp, layout.target)
-    (result,) = pack.run("X2EditRestore", image=squashed, layout=layout)
+    result, _ = pack.run("X2EditRestore", image=squashed, layout=layout)
     assert (result - ramp)[:, 8:-8, 8:-8].abs().max() < 0.25 * 0.6 / 149
 
 
@@ -91,8 +91,8 @@ def test_a_mask_pastes_the_source_back_bit_for_bit(pack, models):
     _, _, layout = reference(pack, models, source, size="keep")
     mask = torch.zeros(1, 50, 70)
     mask[:, 10:20, 30:50] = 1.0
-    (result,) = pack.run("X2EditRestore", image=edited, layout=layout, source=source, mask=mask)
-    (whole,) = pack.run("X2EditRestore", image=edited, layout=layout)
+    result, _ = pack.run("X2EditRestore", image=edited, layout=layout, source=source, mask=mask)
+    whole, _ = pack.run("X2EditRestore", image=edited, layout=layout)
     outside = mask.expand(2, -1, -1) == 0
     assert torch.equal(result[outside], source[outside])
     assert torch.equal(result[~outside], whole[~outside])
@@ -120,7 +120,7 @@ def test_a_second_reference_stands_two_offsets_away(pack, models, applied):
     found = velocity(applied, positive, case["noise"], 0.6)
     swapped = add(add(text(), out(other)), out(case["ref"]))
     assert relative_error(velocity(applied, swapped, case["noise"], 0.6), found) > 1e-4, "order gives place"
-    stack, attach, core = pack.core("comfy_bridge.stack"), pack.core("attach"), pack.core("reference")
+    stack, attach, core = pack.core("comfy_bridge.stack"), pack.core("adapters.attach"), pack.core("reference")
     grids = [
         core.reference_grid(6, 10, 64, 3, torch.device("cpu")),
         core.reference_grid(6, 4, 128, 3, torch.device("cpu")),
@@ -130,7 +130,7 @@ def test_a_second_reference_stands_two_offsets_away(pack, models, applied):
     with torch.inference_mode():
         clean = stack.clean_vector(flux, torch.float32, sigma, CASE["pooled"], guidance)
     entries = [
-        pack.core("attach").Attachment(item.adapter, item.tasks)
+        pack.core("adapters.attach").Attachment(item.adapter, item.tasks)
         for item in applied.get_attachment("x2edit").attachments
     ]
     options = stack.with_placed_references({}, plan)
@@ -155,7 +155,9 @@ def test_references_of_other_nodes_keep_the_hosts_behaviour(pack, models, applie
     )
     resting = applied.clone()
     stack = applied.get_attachment("x2edit")
-    silent = type(stack)(tuple(pack.core("attach").Attachment(a.adapter, a.tasks, 1e-30) for a in stack.attachments))
+    silent = type(stack)(
+        tuple(pack.core("adapters.attach").Attachment(a.adapter, a.tasks, 1e-30) for a in stack.attachments)
+    )
     resting = pack.core("comfy_bridge.models").with_stack(
         applied, silent, applied.get_additional_models_with_key("x2edit")
     )

@@ -87,10 +87,11 @@ def test_templates_lie_in_one_folder_that_the_host_serves():
 @pytest.mark.parametrize("path", sorted(WORKFLOWS.glob("*.json")), ids=lambda path: path.stem)
 def test_template_says_which_pack_each_node_is_from_and_names_files_portably(path):
     workflow = json.loads(path.read_text(encoding="utf-8"))
-    for node in workflow["nodes"]:
+    boxes = workflow.get("definitions", {}).get("subgraphs", [])
+    for node in [*workflow["nodes"], *(node for box in boxes for node in box["nodes"])]:
         if node["type"] in ("Note", "MarkdownNote", "Reroute", "PrimitiveNode"):
             continue
-        ours = node["type"].startswith(("X2Edit", "ICEdit"))
+        ours = node["type"].startswith(("X2Edit", "ICEdit")) or node["type"] in {box["id"] for box in boxes}
         assert node["properties"].get("cnr_id") == ("x2edit" if ours else "comfy-core"), node["type"]
         assert node["properties"].get("ver"), node["type"]
         assert not any(isinstance(value, str) and "\\\\" in value for value in node.get("widgets_values") or [])

@@ -32,7 +32,7 @@ def test_a_server_under_load_and_faults_stays_as_it_was(pack, capsys):
     with Server(Host(os.environ["COMFYUI_PATH"], sys.executable, "")) as server:
         soak = Soak(server, SEED)
         try:
-            soak.keep_adapter(pack.core("demo").EMBEDDED["embedded: x2edit"])
+            soak.keep_adapter(pack.core("miniature").EMBEDDED["embedded: x2edit"])
             before = soak.base_latent()
             figures = soak.run(PROMPTS, SECONDS)
             after = soak.base_latent()

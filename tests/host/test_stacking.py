@@ -101,7 +101,7 @@ def test_two_adapters_in_either_order_are_the_same(pack, base, adapter, second_a
 
 def test_stacked_adapters_equal_the_cores_own_sum(pack, base, adapter, second_adapter, positive, apply, run, golden):
     """Through the wrapper, against the core's `attached` around a plain call of the host's FLUX, without references."""
-    attach, tasks = pack.core("attach"), pack.core("tasks")
+    attach, tasks = pack.core("adapters.attach"), pack.core("tasks")
     batch = tasks.TaskBatch.of(tasks.TaskChoice(tasks.Task.STYLE))
     plain = golden.plain()
     stacked = run(apply(pack, apply(pack, base, adapter, 0.5), second_adapter, -1.0), plain)

@@ -22,8 +22,8 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models(pack):
-    model, _, vae = pack.core("comfy_bridge.demo").load_demo_models("x2edit")
-    return pack.core("comfy_bridge.training_models").HostModels(model, host_clip(host_weights(tiny_qwen())), vae)
+    model, _, vae = pack.core("comfy_bridge.miniature").load_demo_models("x2edit")
+    return pack.core("comfy_bridge.training.models").HostModels(model, host_clip(host_weights(tiny_qwen())), vae)
 
 
 def train(pack, models, folder, cache, steps=2, kind="x2edit", **model):
@@ -34,7 +34,7 @@ def train(pack, models, folder, cache, steps=2, kind="x2edit", **model):
         "data": {"cache": str(cache), "cases": 6, "pictures": 2, "size": 32, "workers": 0},
     }  # fmt: skip
     config = pack.core("train.config").parse_config(values)
-    parts = pack.core("comfy_bridge.training_setup").assemble(config, models=models)
+    parts = pack.core("comfy_bridge.training.setup").assemble(config, models=models)
     trainer = pack.core("train.loop").Trainer(config, parts)
     trainer.run()
     return parts
@@ -94,7 +94,7 @@ def test_the_node_publishes_both_files(pack, trained, tmp_path):
     shelf = pack.core("comfy_bridge.publishing").Shelf
     wanted = tmp_path / "mine.safetensors"
     assert shelf(folder, wanted, True).publish() == wanted
-    assert pack.core("checkpoint").load_adapter(wanted).task_aware
+    assert pack.core("adapters.checkpoint").load_adapter(wanted).task_aware
     found = pack.core("alignnet").load_alignnet(tmp_path / "mine_alignnet.bin").state_dict()
     assert all(torch.equal(found[name], weight) for name, weight in alignnet_in(folder).items())
     assert shelf(folder, wanted, True).publish() == wanted, "both are the run's own"

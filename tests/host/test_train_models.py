@@ -15,7 +15,7 @@ SENTENCE = "the left but make the sky (dark:1.5) red"
 
 @pytest.fixture(scope="module")
 def models(pack):
-    return pack.core("comfy_bridge.training_models").HostModels(*pack.run("X2EditDemoModels", base="x2edit"))
+    return pack.core("comfy_bridge.training.models").HostModels(*pack.run("X2EditDemoModels", base="x2edit"))
 
 
 def patched(model, seed=0, strength=1.0):
@@ -33,7 +33,7 @@ def weights_of(flux):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_an_offloaded_base_keeps_the_patches_of_its_model(pack, models, dtype):
-    module = pack.core("comfy_bridge.training_models")
+    module = pack.core("comfy_bridge.training.models")
     plain = weights_of(models.model.model.diffusion_model)
     model, key = patched(models.model), QKV.removeprefix("diffusion_model.")
     found = weights_of(module.streamed_flux(model, dtype)[0])
@@ -50,7 +50,7 @@ def test_an_offloaded_base_keeps_the_patches_of_its_model(pack, models, dtype):
 
 
 def test_a_model_is_told_from_another_by_what_is_patched_onto_it(pack, models):
-    module = pack.core("comfy_bridge.training_models")
+    module = pack.core("comfy_bridge.training.models")
     names = [
         module.model_fingerprint(model)
         for model in (
@@ -115,7 +115,7 @@ def flux_text():
 def stored(pack, clip, cache, kind):
     values = {"kind": kind, "output": "run", "steps": 1, "model": {"base": "x"}, "data": {"cache": str(cache)}}
     config = pack.core("train.config").parse_config(values)
-    return pack.core("comfy_bridge.training_text").text_of(clip, config, None, None, torch.device("cpu"))
+    return pack.core("comfy_bridge.training.text").text_of(clip, config, None, None, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("kind", ["icedit", "icedit_moe"])
@@ -167,12 +167,12 @@ def test_what_breaks_in_a_run_is_listed_beside_its_cache(pack, models, tmp_path)
         "data": {"kind": "folder", "path": str(data), "size": 32},
     }  # fmt: skip
     config = pack.core("train.config").parse_config(values)
-    parts = pack.core("comfy_bridge.training_setup").assemble(config, models=models)
+    parts = pack.core("comfy_bridge.training.setup").assemble(config, models=models)
     sorted((config.cache / "latents").iterdir())[0].write_bytes(b"")
     pack.core("train.loop").Trainer(config, parts).run()
     (listed,) = (config.cache / "skipped.txt").read_text().splitlines()
     assert "_source.png: its latents" in listed
-    pack.core("comfy_bridge.training_setup").assemble(config, models=models).batches.close()
+    pack.core("comfy_bridge.training.setup").assemble(config, models=models).batches.close()
     assert not (config.cache / "skipped.txt").exists(), "the next start encodes it anew"
 
 
@@ -197,7 +197,7 @@ def lora_config(pack, tmp_path):
 
 def test_a_picture_whose_latents_are_no_numbers_is_listed_when_it_is_stored(pack, models, tmp_path, monkeypatch):
     """As half precision does to some pictures: the second one's first value is infinite."""
-    module, config = pack.core("comfy_bridge.training_models"), lora_config(pack, tmp_path)
+    module, config = pack.core("comfy_bridge.training.models"), lora_config(pack, tmp_path)
     encode, calls = module.HostPictures.encode, []
 
     def spoilt(self, pictures):
@@ -207,13 +207,13 @@ def test_a_picture_whose_latents_are_no_numbers_is_listed_when_it_is_stored(pack
         return calls[-1]
 
     monkeypatch.setattr(module.HostPictures, "encode", spoilt)
-    parts = pack.core("comfy_bridge.training_setup").assemble(config, models=models)
+    parts = pack.core("comfy_bridge.training.setup").assemble(config, models=models)
     assert len(parts.batches.pools["edit"].tasks) == 2
     (listed,) = (config.cache / "skipped.txt").read_text().splitlines()
     assert "1_source.png" in listed and "no numbers" in listed
     parts.batches.close()
     monkeypatch.undo()
-    whole = pack.core("comfy_bridge.training_setup").assemble(config, models=models).batches
+    whole = pack.core("comfy_bridge.training.setup").assemble(config, models=models).batches
     assert len(whole.pools["edit"].tasks) == 3 and not (config.cache / "skipped.txt").exists()
     whole.close()
 
@@ -237,7 +237,7 @@ def test_a_text_whose_encoding_is_no_numbers_is_left_out_and_listed(pack, flux_t
 
 
 def test_what_encodes_to_other_channels_is_refused_in_words(pack, models):
-    module = pack.core("comfy_bridge.training_models")
+    module = pack.core("comfy_bridge.training.models")
     flux = models.model.model.diffusion_model
     found = (torch.zeros(1, 4, flux.params.context_in_dim), torch.zeros(1, flux.params.vec_in_dim))
     module.require_widths(found, flux)
@@ -251,7 +251,7 @@ def test_what_encodes_to_other_channels_is_refused_in_words(pack, models):
 
 @pytest.mark.parametrize(("kind", "top_k"), [("icedit", 1), ("icedit_moe", 1), ("x2edit", 2)])
 def test_the_research_layout_computes_the_same_whatever_alpha_is(pack, tmp_path, kind, top_k):
-    adapters, setup = pack.core("train.adapters"), pack.core("comfy_bridge.training_setup")
+    adapters, setup = pack.core("train.adapters"), pack.core("comfy_bridge.training.setup")
     config = pack.core("train.config").AdapterConfig(experts=3, rank=4, top_k=top_k, alpha=8.0)
     spec = adapters.spec_for(kind, config, pack.core("families.flux1").FluxShape(128, 1, 1))
     adapter = adapters.new_adapter(spec, kind == "x2edit", 0)
@@ -259,7 +259,7 @@ def test_the_research_layout_computes_the_same_whatever_alpha_is(pack, tmp_path,
         torch.nn.init.normal_(delta.up)
     assert setup.has_released_form(spec)
     setup.save_released(adapter, tmp_path)
-    released = pack.core("checkpoint").load_adapter(tmp_path)
+    released = pack.core("adapters.checkpoint").load_adapter(tmp_path)
     assert released.spec.kind == kind and (not spec.experts or released.spec.routing == spec.routing)
     for one, other in zip(released.deltas, adapter.deltas, strict=True):
         assert torch.equal(one.up * one.scale, (other.up * other.scale).to(torch.bfloat16))
@@ -267,7 +267,7 @@ def test_the_research_layout_computes_the_same_whatever_alpha_is(pack, tmp_path,
 
 
 def test_what_the_research_layout_cannot_say_is_not_written_in_it(pack):
-    adapters, setup = pack.core("train.adapters"), pack.core("comfy_bridge.training_setup")
+    adapters, setup = pack.core("train.adapters"), pack.core("comfy_bridge.training.setup")
     shape = pack.core("families.flux1").FluxShape(128, 1, 1)
     for kind, top_k in (("lora", 2), ("icedit_moe", 2), ("x2edit", 1)):
         config = pack.core("train.config").AdapterConfig(experts=3, rank=4, top_k=top_k)

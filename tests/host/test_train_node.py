@@ -67,7 +67,7 @@ def test_node_and_script_learn_the_same(pack, cache, output, tmp_path):
     assert run_script(pack, script, config_text(script, cache, "x2edit", steps=20)) == 0
     assert losses_of(output / "same") == losses_of(script) and len(losses_of(script)) == 20
     assert plot.shape[0] == 1 and plot.shape[-1] == 3 and 0 <= float(plot.min()) < float(plot.max()) <= 1
-    trained = pack.core("checkpoint").load_adapter(script / "adapter.safetensors").state_dict()
+    trained = pack.core("adapters.checkpoint").load_adapter(script / "adapter.safetensors").state_dict()
     assert all(torch.equal(trained[name], tensor) for name, tensor in adapter.adapter.state_dict().items())
     (loaded,) = pack.run("X2EditAdapterLoader", adapter_name="same.safetensors")
     (task,) = pack.run("X2EditTask", task="color")
@@ -79,7 +79,7 @@ def test_node_and_script_learn_the_same(pack, cache, output, tmp_path):
 
 def test_the_export_is_the_research_codes_layout(pack, output):
     _, (adapter, _, _) = train(pack, "exported")
-    released = pack.core("checkpoint").load_adapter(output / "exported" / "released")
+    released = pack.core("adapters.checkpoint").load_adapter(output / "exported" / "released")
     ours = adapter.adapter
     assert released.task_aware and released.spec.experts == ours.spec.experts
     for one, other in zip(released.deltas, ours.deltas, strict=True):
@@ -183,8 +183,10 @@ def test_two_runs_of_one_name_do_not_mix(pack, output):
 
 def foreign_file(pack, seed=5):
     """Somebody's adapter, of this FLUX's shape, in models/x2edit under the name `taken`."""
-    setup, adapters, checkpoint = (pack.core(name) for name in ("train.config", "train.adapters", "checkpoint"))
-    shape = pack.core("sites").FluxShape(256, 2, 4)
+    setup, adapters, checkpoint = (
+        pack.core(name) for name in ("train.config", "train.adapters", "adapters.checkpoint")
+    )
+    shape = pack.core("families.flux1").FluxShape(256, 2, 4)
     adapter = adapters.new_adapter(
         adapters.spec_for("x2edit", setup.AdapterConfig(experts=4, rank=2), shape), True, seed
     )
@@ -221,7 +223,7 @@ def test_a_file_that_took_the_place_of_a_result_stays_too(pack, output):
 
 def test_a_result_of_before_results_named_their_run_is_known_by_its_content(pack, output):
     _, (adapter, published, _) = train(pack, "older", steps=1)
-    pack.core("checkpoint").save_adapter(adapter.adapter, Path(published))
+    pack.core("adapters.checkpoint").save_adapter(adapter.adapter, Path(published))
     (output / "older" / "run-id.txt").unlink()
     _, (_, again, _) = train(pack, "older", steps=2)
     assert again == published
@@ -236,7 +238,7 @@ def test_nothing_trains_that_cannot_be_published(pack, output, monkeypatch):
     """A folder has the adapter's name: told before any data is drawn, and no folder is left of the run."""
     target = Path(folder_paths.get_folder_paths("x2edit")[0]) / "blocked.safetensors"
     target.mkdir()
-    node = pack.core("comfy_bridge.training_node")
+    node = pack.core("comfy_bridge.training.node")
     monkeypatch.setattr(node.Shelf, "_mine", lambda self, path: True)
     monkeypatch.setattr(node, "assemble", lambda *args, **options: pytest.fail("data was prepared first"))
     with pytest.raises(ValueError, match="a folder of that name"):
@@ -257,7 +259,7 @@ def pairs(folder):
 
 @pytest.mark.parametrize("way", ["input", "absolute", "variable", "file", "pasted"])
 def test_data_of_allowed_folders_is_learnt_from(pack, tmp_path, monkeypatch, way):
-    places = pack.core("comfy_bridge.training_places")
+    places = pack.core("comfy_bridge.training.places")
     monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(tmp_path / "input"))
     monkeypatch.setattr(places, "roots_file", lambda: tmp_path / "system" / "data_roots.txt")
     inside, outside = pairs(tmp_path / "input" / "pairs"), pairs(tmp_path / "disk" / "pairs")
@@ -267,13 +269,13 @@ def test_data_of_allowed_folders_is_learnt_from(pack, tmp_path, monkeypatch, way
     if way == "file":
         (tmp_path / "system").mkdir()
         (tmp_path / "system" / "data_roots.txt").write_text(f"# data\n{tmp_path / 'disk'}\n", encoding="utf-8-sig")
-    config = pack.core("comfy_bridge.training_node").node_config(dataset, "roots", {"kind": "x2edit", "steps": 1}, "")
+    config = pack.core("comfy_bridge.training.node").node_config(dataset, "roots", {"kind": "x2edit", "steps": 1}, "")
     assert config.data.kind == "folder"
     assert Path(config.data.path).resolve() == (outside if way in ("variable", "file") else inside).resolve()
 
 
 def test_what_leads_out_of_the_allowed_folders_is_refused_whatever_it_is_called(pack, tmp_path, monkeypatch):
-    places = pack.core("comfy_bridge.training_places")
+    places = pack.core("comfy_bridge.training.places")
     monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(tmp_path / "input"))
     outside = pairs(tmp_path / "disk" / "pairs")
     (tmp_path / "input").mkdir()
@@ -295,7 +297,7 @@ def test_what_leads_out_of_the_allowed_folders_is_refused_whatever_it_is_called(
 
 
 def test_a_relative_name_means_the_input_folder(pack, tmp_path, monkeypatch):
-    places = pack.core("comfy_bridge.training_places")
+    places = pack.core("comfy_bridge.training.places")
     monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(tmp_path / "input"))
     pairs(tmp_path / "disk" / "pairs")
     monkeypatch.chdir(tmp_path)
@@ -304,7 +306,7 @@ def test_a_relative_name_means_the_input_folder(pack, tmp_path, monkeypatch):
 
 def test_no_path_that_could_reach_another_machine_is_looked_at(pack, monkeypatch):
     """On Windows a look at \\\\server\\share sends the user's credentials there."""
-    places = pack.core("comfy_bridge.training_places")
+    places = pack.core("comfy_bridge.training.places")
     looked = []
     for name in ("exists", "resolve", "stat", "is_dir"):
         monkeypatch.setattr(Path, name, lambda self, *a, name=name, **k: looked.append((name, str(self))) or self)
@@ -317,11 +319,11 @@ def test_no_path_that_could_reach_another_machine_is_looked_at(pack, monkeypatch
 
 def test_the_nodes_log_says_what_is_about_to_be_learnt(pack, caplog, monkeypatch):
     shown = []
-    node = pack.core("comfy_bridge.training_node")
+    node = pack.core("comfy_bridge.training.node")
     monkeypatch.setattr(node, "show_on_node", lambda text, node_id: shown.append(text))
     train(pack, "told", steps=2, further="\n[adapter]\noffset_512 = 64\n")
     train(pack, "told", steps=1, further="\n[adapter]\noffset_512 = 64\n")
     first, last = shown[0], shown[-1]
-    assert "edit: 12 samples, 1 size: 32 × 32 (12); tasks:" in first and "steps an epoch" in first
+    assert "trained at: 32 × 32 (12)" in first and "12 named by the data" in first and "steps an epoch" in first
     assert "adamw, rate 0.01; batch 4 × 1" in first
     assert "2 steps were done before and 1 are asked for, so nothing was trained" in last

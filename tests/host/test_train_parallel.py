@@ -68,7 +68,7 @@ def test_two_processes_train_as_one(pack, alone, cache, tmp_path, kind, shard, l
     one, other = ([float(loss) for _, loss in losses_of(folder)] for folder in (alone(kind), tmp_path))
     assert one == pytest.approx(other, rel=1e-4)
     if kind == "x2edit":
-        load = pack.core("checkpoint").load_adapter
+        load = pack.core("adapters.checkpoint").load_adapter
         first, second = (load(folder / "adapter.safetensors").state_dict() for folder in (alone(kind), tmp_path))
         for name, weight in first.items():
             torch.testing.assert_close(second[name], weight, rtol=1e-2, atol=2e-3)

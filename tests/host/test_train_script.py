@@ -76,13 +76,13 @@ def test_every_kind_trains_and_its_result_loads(pack, tmp_path, cache, kind):
         assert model.get_model_object("diffusion_model").hidden_size == 128
         assert (tmp_path / "text.safetensors").exists()
         return
-    adapter = pack.core("checkpoint").load_adapter(tmp_path / "adapter.safetensors")
+    adapter = pack.core("adapters.checkpoint").load_adapter(tmp_path / "adapter.safetensors")
     assert adapter.task_aware == (kind == "x2edit")
     assert adapter.spec.experts == (0 if kind in ("lora", "icedit") else 4)
     assert all(delta.up.any() for delta in adapter.deltas), "every site has learnt something"
     assert (tmp_path / "released").exists() == (kind != "lora")
     if kind != "lora":
-        released = pack.core("checkpoint").load_adapter(tmp_path / "released")
+        released = pack.core("adapters.checkpoint").load_adapter(tmp_path / "released")
         assert all(
             torch.equal(one.up, other.up.to(torch.bfloat16))
             for one, other in zip(released.deltas, adapter.deltas, strict=True)
@@ -95,7 +95,7 @@ def test_a_run_in_two_pieces_is_the_run_in_one(pack, tmp_path, cache):
     for steps in (3, 6):
         run_script(pack, pieces, config_text(pieces, cache, "x2edit", steps=steps))
     assert losses_of(pieces) == losses_of(whole)
-    load = pack.core("checkpoint").load_adapter
+    load = pack.core("adapters.checkpoint").load_adapter
     one, other = (load(folder / "adapter.safetensors").state_dict() for folder in (whole, pieces))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -184,6 +184,58 @@ def test_one_base_learns_references_and_diptychs_and_is_written_as_both(pack, tm
     assert expected.abs().max() > 0 and torch.allclose(found, expected, atol=1e-5)
 
 
+def qwen_text(folder, cache, kind="base", **changes):
+    """A run of a few steps that makes a Qwen-Image of one block, or an adapter for the embedded one."""
+    base = {"model__base": "", "model__train_text": False} if kind == "base" else {"model__base": "demo:qwen"}
+    text = config_text(folder, cache, kind, **{**base, "optim__name": "muon" if kind == "base" else "adamw", **changes})
+    text = text.replace("picture = 1", "picture = 0")
+    return text + "\n[qwen]\nblocks = 1\nhidden = 32\n" if kind == "base" else text
+
+
+def test_a_small_qwen_image_is_made_and_goes_on_from_its_file(pack, tmp_path, cache):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run_script(pack, first, qwen_text(first, cache)) == 0
+    from safetensors.torch import load_file
+
+    made = load_file(first / "base.safetensors")
+    sizes = pack.core("miniature.qwen").sizes_of(made)
+    assert sizes == pack.core("miniature.qwen").sizes(32, 1)
+    assert made["proj_out.weight"].any() and made["transformer_blocks.0.attn.to_q.weight"].any()
+    changes = {"model__base": str(first / "base.safetensors"), "optim__rate": 1e-9}
+    assert run_script(pack, second, qwen_text(second, cache, steps=1, **changes)) == 0
+    again = load_file(second / "base.safetensors")
+    assert all(torch.equal(again[name], made[name]) for name in made), "it began with what the first run ended with"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model__precision": "bfloat16"}, "a new Qwen-Image is trained in float32"),
+        ({"model__train_text": True}, "reads the shipped text encoder as it is"),
+    ],
+)
+def test_what_a_new_qwen_image_cannot_do_is_refused(pack, tmp_path, cache, caplog, changes, said):
+    assert run_script(pack, tmp_path, qwen_text(tmp_path, cache, **changes)) == 1
+    assert said in caplog.text
+
+
+def test_the_size_of_a_qwen_image_is_for_bases(pack, tmp_path, cache, caplog):
+    text = qwen_text(tmp_path, cache, "x2edit") + "\n[qwen]\nblocks = 1\n"
+    assert run_script(pack, tmp_path, text) == 1
+    assert "qwen.blocks = 1 is for kind base" in caplog.text
+
+
+def test_an_adapter_for_the_embedded_qwen_image_reads_bare_instructions(pack, tmp_path, cache, monkeypatch):
+    """As its base did in training, and as X2Edit Qwen Text Encode gives them."""
+    heard, embedded = [], pack.core("train.embedded").EmbeddedText
+    forward = embedded.forward
+    monkeypatch.setattr(embedded, "forward", lambda self, texts: (heard.extend(texts), forward(self, texts))[1])
+    assert run_script(pack, tmp_path, qwen_text(tmp_path, cache, "x2edit")) == 0
+    assert heard and not any("<|im_start|>" in text for text in heard)
+    adapter = pack.core("adapters.checkpoint").load_adapter(tmp_path / "adapter.safetensors")
+    assert adapter.spec.family == "qwen_image" and all(delta.up.any() for delta in adapter.deltas)
+
+
 def test_diptych_modes_are_for_bases_with_the_channels_for_them(pack, tmp_path, cache, caplog):
     for kind, fill in (("base", False), ("icedit", True)):
         text = config_text(tmp_path, cache, kind, flux__fill=fill)
@@ -226,7 +278,7 @@ def test_a_run_begins_with_what_it_learns_from_and_ends_with_how_far_it_is(pack,
     changes = {"loss__contrast": 0.2, "__batch": 1, "optim__warmup": 9}
     assert run_script(pack, tmp_path, config_text(tmp_path, cache, "x2edit", steps=6, **changes)) == 0
     for line in (
-        "edit: 12 samples, 1 size: 32 × 32 (12); tasks:",
+        "trained at: 32 × 32 (12)",
         "edit: 12 steps an epoch, 0.5 epochs in 6 steps",
         "adamw, rate 0.01; batch 1 × 1",
         "loss.contrast = 0.2 teaches nothing here",

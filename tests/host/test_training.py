@@ -20,7 +20,7 @@ def golden(pack):
     """The golden FLUX, its adapter, and a maker of trainable passes over them."""
     base = comfy.sd.load_diffusion_model(str(GOLDEN_FLUX))
     flux = base.get_model_object("diffusion_model").to(torch.float32)
-    adapter = pack.core("checkpoint").load_adapter(GOLDEN / "x2edit").float()
+    adapter = pack.core("adapters.checkpoint").load_adapter(GOLDEN / "x2edit").float()
     return flux, adapter
 
 
@@ -34,9 +34,11 @@ def inputs_of(pack, case):
 
 
 def trainable(pack, golden, case, stream=None, **settings):
-    training = pack.core("comfy_bridge.training")
+    training = pack.core("comfy_bridge.training.flux")
     offsets = (case["offset"], case["offset"])
-    settings = training.PassSettings(guidance=case["guidance"], offsets=offsets, **settings)
+    settings = pack.core("comfy_bridge.training.trainable").PassSettings(
+        guidance=case["guidance"], offsets=offsets, **settings
+    )
     return training.TrainableFlux(*golden, settings, stream)
 
 
@@ -102,8 +104,8 @@ def test_gradients_are_those_of_an_out_of_place_reference(pack, golden, expected
 def test_blocks_that_visit_the_device_give_the_same_gradients(pack, golden, checkpointing):
     flux, adapter = copy.deepcopy(golden)
     flux.requires_grad_(False)
-    training = pack.core("comfy_bridge.training")
-    stream = pack.core("train.streaming").BlockStream(training.flux_blocks(flux), torch.device("cpu"))
+    blocks = pack.core("comfy_bridge.training.trainable").blocks_of(flux)
+    stream = pack.core("train.streaming").BlockStream(blocks, torch.device("cpu"))
     watch = pack.core("train.model").Watch(features=True, gates=True)
     results = []
     for parts, visits in ((golden, None), ((flux, adapter), stream)):
@@ -115,7 +117,7 @@ def test_blocks_that_visit_the_device_give_the_same_gradients(pack, golden, chec
         results.append({name: p.grad for name, p in parts[1].named_parameters()})
         parts[1].zero_grad(set_to_none=True)
         parts[1].requires_grad_(False)
-    assert not stream.resident and len(training.flux_blocks(flux)) > 2
+    assert not stream.resident and len(blocks) > 2
     assert all(torch.equal(grad, results[1][name]) for name, grad in results[0].items())
 
 

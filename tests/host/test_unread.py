@@ -72,7 +72,12 @@ def test_icedits_conditioning_says_it(pack, flux_text, told, caplog):
 
 
 @pytest.mark.parametrize(
-    ("template", "expected"), [("x2edit_auto_t5", True), ("x2edit_edit", None), ("x2edit_auto", False)]
+    ("template", "expected"),
+    [
+        ("X2Edit automatic (all nodes)", True),
+        ("X2Edit (all nodes)", None),
+        ("X2Edit with Qwen2.5-VL (all nodes)", False),
+    ],
 )
 def test_the_reference_node_says_it_of_a_graph_whose_instruction_goes_through_t5(
     pack, server, told, template, expected

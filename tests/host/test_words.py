@@ -89,6 +89,7 @@ def test_help_names_other_nodes_as_the_page_does(info):
     """Bold names of ours are display names of that language."""
     for language, mark in (("en", "X2Edit|ICEdit"), ("zh", "X2Edit|ICEdit")):
         known = {words["display_name"] for words in locale(language).values()}
+        known |= {path.stem for path in WORKFLOWS.glob("*.json")}
         for node_id in info:
             named = re.findall(rf"\*\*([^*\n]*(?:{mark})[^*\n]*)\*\*", help_text(node_id, language))
             unknown = [name for name in named if name not in known and not any(k.startswith(name) for k in known)]

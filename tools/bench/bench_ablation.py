@@ -74,8 +74,8 @@ def configuration(plan: Plan, name: str, seed: int) -> dict[str, Any]:
 
 def run(plan: Plan, name: str, seed: int, cases: list[Any]) -> dict[str, float]:
     """Train one variant, or take it from its folder, and score what it makes of the held-out cases."""
-    from x2edit_core.comfy_bridge.training_models import HostPictures, load_models
-    from x2edit_core.comfy_bridge.training_setup import assemble
+    from x2edit_core.comfy_bridge.training.models import HostPictures, load_models
+    from x2edit_core.comfy_bridge.training.setup import assemble
     from x2edit_core.train.config import parse_config
     from x2edit_core.train.loop import Trainer
 
@@ -101,7 +101,8 @@ def last_loss(folder: Path) -> float:
 
 def score_all(parts: Any, kind: str, pictures: Any, cases: list[Any]) -> dict[str, float]:
     """Success, PSNR to the exact target and preservation of the cases, edited by the model as it stands."""
-    from x2edit_core.demo.scenebench import score
+    from x2edit_core.scenes.scenebench import score
+    from x2edit_core.shift import FLUX_SCHEDULE
     from x2edit_core.train.forms import form_of
     from x2edit_core.train.preview import sampled
 
@@ -109,7 +110,7 @@ def score_all(parts: Any, kind: str, pictures: Any, cases: list[Any]) -> dict[st
     outputs = []
     with parts.model.session(), torch.no_grad():
         for some in _pieces(cases, BATCH):
-            latents = sampled(parts.model, parts.text, batch_of(form, some, pictures), SAMPLE_STEPS)
+            latents = sampled(parts.model, parts.text, batch_of(form, some, pictures), SAMPLE_STEPS, FLUX_SCHEDULE)
             edited = latents[..., -SIDE // 8 :] if form == "diptych" else latents
             outputs += list(parts.decode(edited.float().cpu()))
     scores = [
@@ -194,7 +195,7 @@ def main() -> None:
     from x2edit_core.train.__main__ import prepare_host
 
     prepare_host("")
-    from x2edit_core.demo.scenes import make_case
+    from x2edit_core.scenes import make_case
 
     plan = Plan(args.base, args.folder, args.steps, args.cases, args.pool)
     cases = [make_case(seed, split="heldout", size=SIDE) for seed in range(args.cases)]

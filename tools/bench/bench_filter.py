@@ -50,7 +50,7 @@ class Bench:
         self.pack = pack
         self.base, self.clip, self.vae = pack.run("X2EditDemoModels", base="x2edit")
         (self.adapter,) = pack.run("X2EditAdapterLoader", adapter_name=adapter)
-        self.judge: Any = StubJudge(pack.core("judge").Verdict)
+        self.judge: Any = StubJudge(pack.core("choosing.judge").Verdict)
         self.set_edit(torch.rand(1, side_px, side_px, 3), "make it red", "style")
 
     def set_edit(self, source: torch.Tensor, instruction: str, task: str) -> None:
@@ -142,14 +142,14 @@ def cost(bench: Bench, rounds: int) -> dict[str, Any]:
 
 def scenes(bench: Bench, count: int) -> dict[str, Any]:
     """Success of each way to choose on `count` scenes, and the agreement of early and final ranking by step."""
-    make_case = bench.pack.core("demo.scenes").make_case
+    make_case = bench.pack.core("scenes").make_case
     outcomes: dict[str, list[bool]] = {name: [] for name in ("one seed", "best of M in full", *MODES)}
     agreement: dict[int, list[float]] = {step: [] for step in range(1, N + 1)}
     for number in range(count):
         case = make_case(number, split="heldout", size=SCENE_PX)
         bench.set_edit(torch.from_numpy(case.source.copy()).float()[None] / 255, case.instruction, case.task.english)
         quality = _quality(bench, case)
-        bench.judge = _ExactJudge(bench.pack.core("judge").Verdict, quality)
+        bench.judge = _ExactJudge(bench.pack.core("choosing.judge").Verdict, quality)
         seeds = range(1000 * number, 1000 * number + M)
         looks = [[quality(picture) for picture in bench.looks(seed)] for seed in seeds]
         final = [found[-1] for found in looks]
@@ -173,7 +173,7 @@ def scenes(bench: Bench, count: int) -> dict[str, Any]:
 
 def _quality(bench: Bench, case: Any) -> Callable[[torch.Tensor], tuple[bool, float]]:
     """Success first, then nearness to the target: what the exact judge goes by, for pictures [H, W, 3]."""
-    score = bench.pack.core("demo.scenebench").score
+    score = bench.pack.core("scenes.scenebench").score
     trips: dict[bytes, Any] = {}
 
     def round_trip(picture: Any) -> Any:

@@ -51,7 +51,7 @@ def randomise(module: torch.nn.Module) -> None:
 
 def make_adapter(kind: str, double: int, single: int, dtype: torch.dtype, device: torch.device) -> Any:
     """A random adapter with the published one's experts and ranks."""
-    from x2edit_core.adapter import Adapter, AdapterSpec
+    from x2edit_core.adapters.adapter import Adapter, AdapterSpec
     from x2edit_core.families.flux1 import FluxShape
 
     shape = FluxShape(HIDDEN, double, single)
@@ -78,7 +78,7 @@ def passes(
     """The variants: name → one forward pass."""
     from comfy.patcher_extension import WrappersMP
 
-    from x2edit_core.attach import Attachment
+    from x2edit_core.adapters.attach import Attachment
     from x2edit_core.comfy_bridge.stack import KEY, AdapterStack
     from x2edit_core.tasks import Task, TaskBatch, TaskChoice
 
@@ -119,7 +119,7 @@ def icedit_passes(
     """The variants on a diptych of two panels: merged plain parts cost nothing per step, so experts alone remain."""
     from comfy.patcher_extension import WrappersMP
 
-    from x2edit_core.attach import Attachment
+    from x2edit_core.adapters.attach import Attachment
     from x2edit_core.comfy_bridge.stack import KEY, AdapterStack
 
     side = side_px // 8

@@ -17,7 +17,7 @@ from measure import count_operators, interleaved, machine, median_ratio, write_j
 from naive_moe import NaiveProjection
 from torch import Tensor
 
-from x2edit_core.moe import RoutedDelta, Routing
+from x2edit_core.adapters.moe import RoutedDelta, Routing
 
 EXPERTS, TOP_K, LORA_RANK = 12, 2, 64
 

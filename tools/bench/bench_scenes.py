@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -22,10 +23,11 @@ from measure import machine, write_json
 
 from x2edit_core.evaluate.cases import Case
 from x2edit_core.evaluate.editor import load_graph
-from x2edit_core.evaluate.scenes import run_scenes
+from x2edit_core.evaluate.scenes import run_scenes, scene_cases
+from x2edit_core.scenes.scenebench import score
 from x2edit_core.tasks import Task
 
-DEFAULT = WORKFLOWS / "x2edit_edit.json"
+DEFAULT = WORKFLOWS / "X2Edit (all nodes).json"
 
 
 def wrong(task: Task) -> Task:
@@ -44,13 +46,29 @@ def with_settings(graph: Prompt, strength: float | None, steps: int | None) -> P
     return graph
 
 
+def with_untouched(figures: dict[str, Any], cases: Iterable[Case]) -> dict[str, Any]:
+    """The figures, and beside every `psnr_db` that of the source as it is, `untouched_db`."""
+    found: dict[str, list[float]] = {}
+    for case in cases:
+        assert case.scene is not None
+        as_it_is = score(case.scene, case.scene.source, lambda picture: picture)
+        found.setdefault(case.task.name.lower(), []).append(as_it_is.psnr_db)
+    tasks = {name: {**row, "untouched_db": fmean(found[name])} for name, row in figures["tasks"].items()}
+    average = {**figures["average"], "untouched_db": fmean(row["untouched_db"] for row in tasks.values())}
+    return {**figures, "tasks": tasks, "average": average}
+
+
 def table(figures: Mapping[str, Any]) -> str:
     """Markdown, one row per task and the average over tasks."""
-    lines = ["| task | success | unedited area | PSNR to the target | edits |", "|---|---|---|---|---|"]
+    lines = [
+        "| task | success | unedited area | PSNR to the target | of the source | edits |",
+        "|---|---|---|---|---|---|",
+    ]
     rows = {**figures["tasks"], "average over tasks": figures["average"]}
     for name, row in rows.items():
         kept = "" if row["preservation_db"] is None else f"{row['preservation_db']:.1f} dB"
-        cells = (f"{row['success']:.0%}", kept, f"{row['psnr_db']:.1f} dB", str(row["count"]))
+        edited, untouched = f"{row['psnr_db']:.1f} dB", f"{row['untouched_db']:.1f} dB"
+        cells = (f"{row['success']:.0%}", kept, edited, untouched, str(row["count"]))
         lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -60,6 +78,7 @@ def main() -> None:
     parser.add_argument("--workflow", type=Path, default=DEFAULT)
     parser.add_argument("--count", type=int, default=8, help="edits per task")
     parser.add_argument("--seed", type=int, default=0, help="of the first edit of each task")
+    parser.add_argument("--size", type=int, default=128, help="side of the scenes; 64 for the miniature Qwen-Image")
     parser.add_argument("--tasks", nargs="*", metavar="NAME", help="only these tasks")
     parser.add_argument("--wrong-task", action="store_true", help="tell the adapter a task that is not the edit's")
     parser.add_argument(
@@ -73,9 +92,10 @@ def main() -> None:
     with Server(host) as server:
         graph = with_settings(with_demo_models(load_graph(args.workflow, server)), args.strength, args.steps)
         told = wrong if args.wrong_task else lambda task: task
-        figures = run_scenes(server, graph, args.count, args.seed, tasks, told=told, on_score=_report)
+        figures = run_scenes(server, graph, args.count, args.seed, tasks, args.size, told, _report)
+    figures = with_untouched(figures, scene_cases(args.count, args.seed, tasks, args.size))
     print(table(figures))
-    notes = {"workflow": args.workflow.name, "seed": args.seed, "wrong_task": args.wrong_task}
+    notes = {"workflow": args.workflow.name, "seed": args.seed, "size": args.size, "wrong_task": args.wrong_task}
     notes |= {"strength": args.strength, "steps": args.steps, "machine": machine(torch.device("cpu"))}
     write_json(args.json, {**figures, **notes})
 

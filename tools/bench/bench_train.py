@@ -90,8 +90,9 @@ def _interleaved(variants: dict[str, Callable[[], Any]], device: torch.device, r
 
 def measure_step(device: torch.device, hidden: int, depth: tuple[int, int], pixels: int, rounds: int) -> dict[str, Any]:
     """Training steps on a random FLUX: the routed adapter's time over plain LoRA's of the same rank, and peak memory."""
-    from x2edit_core.comfy_bridge.training import PassSettings, TrainableFlux
-    from x2edit_core.comfy_bridge.training_setup import new_flux
+    from x2edit_core.comfy_bridge.training.bases import new_flux
+    from x2edit_core.comfy_bridge.training.flux import TrainableFlux
+    from x2edit_core.comfy_bridge.training.trainable import PassSettings
     from x2edit_core.families import FLUX1
     from x2edit_core.train.adapters import new_adapter, spec_for
     from x2edit_core.train.config import AdapterConfig, FluxConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from x2edit_core.moe import RoutedDelta
+from x2edit_core.adapters.moe import RoutedDelta
 
 
 class NaiveProjection:

@@ -60,7 +60,7 @@ _FILES = (
 _RUN = (Widget("KSampler", "seed", "seed"), Widget("KSampler", "steps", "steps"))
 X2EDIT = Blueprint(
     "Image Edit (X2Edit)",
-    "x2edit_auto_t5",
+    "X2Edit automatic (all nodes)",
     "Edits a picture by an instruction with FLUX.1 and the X2Edit adapter. The kind of edit is found from the wording, or "
     "chosen in `task`. With a mask, everything outside it stays as it was.",
     (Widget("X2EditClassify", "task", "task"), *_RUN, Widget("X2EditReference", "size", "size"), *_FILES),
@@ -69,7 +69,7 @@ X2EDIT = Blueprint(
 )
 ICEDIT = Blueprint(
     "Image Edit (ICEdit)",
-    "icedit_moe",
+    "ICEdit experts (all nodes)",
     "Edits a picture by an instruction with FLUX.1 Fill and ICEdit's adapter, its experts routed. With a mask and `stitch` "
     "at feathered, everything outside it stays as it was.",
     (
@@ -82,8 +82,8 @@ ICEDIT = Blueprint(
     (("ICEditCrop", "edit_mask"),),
 )
 EARLY_FILTER = Blueprint(
-    "Image Edit (X2Edit, best of several seeds)",
-    "early_filter_x2edit",
+    "Image Edit (X2Edit best of several seeds)",
+    "Best seed X2Edit (all nodes)",
     "Begins an X2Edit edit with several seeds, lets a vision model behind a server pick one early, and finishes only that.",
     (
         Widget("X2EditTask", "task", "task"),

@@ -14,6 +14,7 @@ from x2edit_core.evaluate.places import Places, complete, filled
 from x2edit_core.tasks import Task
 from x2edit_core.workflow.client import Progress
 from x2edit_core.workflow.files import load_graph
+from x2edit_core.workflow.shipped import present
 
 from .host import DevError, Host, log
 from .layout import OUT, REPO, WORKFLOWS
@@ -21,7 +22,7 @@ from .pictures import EDITS
 from .replace import with_demo_models
 from .server import Server
 
-DEFAULT_WORKFLOW = WORKFLOWS / "x2edit_edit.json"
+DEFAULT_WORKFLOW = WORKFLOWS / "X2Edit (all nodes).json"
 SHEET = "contact_sheet.png"
 
 
@@ -30,7 +31,7 @@ def run_demo(host: Host, *, device: str = "cpu", workflow: Path = DEFAULT_WORKFL
 
     Leaves sources, edits and a sheet of both in out/demo, and the sheet also in `picture`.
     """
-    if not workflow.is_file():
+    if not present(workflow).is_file():
         raise DevError(f"There is no workflow {workflow}.")
     folder = OUT / "demo"
     _draw(host, "sources", folder)

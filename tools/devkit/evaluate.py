@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from x2edit_core.workflow.files import load_graph
+from x2edit_core.workflow.shipped import present
 
 from .host import DevError, Host, log
 from .layout import REPO
@@ -45,7 +46,7 @@ def run_evaluation(
     given.
     """
     workflow = workflow or workflow_of(host, config)
-    if not workflow.is_file():
+    if not present(workflow).is_file():
         raise DevError(f"There is no workflow {workflow}.")
     log(f"Starting ComfyUI {host.version} with only this pack …")
     with tempfile.TemporaryDirectory() as scratch:

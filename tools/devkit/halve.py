@@ -11,7 +11,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 def halve(source: Path, target: Path) -> None:
-    from x2edit_core.formats.files import TensorFile, save_atomically
+    from x2edit_core.files import TensorFile, save_atomically
 
     file = TensorFile(source)
     save_atomically({name: file.tensor(name).to(torch.bfloat16) for name in file.names()}, target, file.metadata)

@@ -18,7 +18,7 @@ from .layout import OUT, REPO
 
 RECIPES = REPO / "tools" / "miniature"
 FOLDER = OUT / "miniature"
-WEIGHTS = REPO / "x2edit_core" / "demo" / "weights"
+WEIGHTS = REPO / "x2edit_core" / "miniature" / "weights"
 RESULTS: Mapping[str, str] = {
     "autoencoder/autoencoder.safetensors": "autoencoder.safetensors",
     "base_scenes/fill.safetensors": "flux.safetensors",
@@ -26,6 +26,8 @@ RESULTS: Mapping[str, str] = {
     "x2edit/adapter.safetensors": "x2edit.safetensors",
     "icedit_moe/adapter.safetensors": "icedit_moe.safetensors",
     "icedit/adapter.safetensors": "icedit.safetensors",
+    "qwen/base.safetensors": "qwen.safetensors",
+    "x2edit_qwen/adapter.safetensors": "x2edit_qwen.safetensors",
 }
 """What the stages leave, below `FOLDER`, and its name among the shipped weights."""
 
@@ -72,7 +74,7 @@ def steps_of(recipe: Path) -> int:
 
 
 def _stages(device: str) -> list[tuple[str, list[str]]]:
-    first = ["-m", "x2edit_core.demo.train_autoencoder", str(FOLDER / "autoencoder"), "--device", device]
+    first = ["-m", "x2edit_core.miniature.train_autoencoder", str(FOLDER / "autoencoder"), "--device", device]
     training = ["-m", "x2edit_core.train"]
     others = [(stage_name(path), [*training, str(path), "--device", device]) for path in recipes()]
     return [(name, command) for name, command in [("autoencoder", first), *others] if not _finished(name)]

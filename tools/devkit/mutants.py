@@ -28,15 +28,15 @@ from .pins import MUTATION_TOOL
 
 CORE = "x2edit_core"
 MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "moe": ("moe.py", ("moe", "selected", "attach")),
-    "adapter": ("adapter.py", ("attach", "checkpoint", "released_icedit", "train_adapters")),
-    "attach": ("attach.py", ("attach",)),
+    "moe": ("adapters/moe.py", ("moe", "selected", "attach")),
+    "adapter": ("adapters/adapter.py", ("attach", "checkpoint", "released_icedit", "train_adapters")),
+    "attach": ("adapters/attach.py", ("attach",)),
     "reference": ("reference.py", ("reference",)),
     "losses": ("train/losses.py", ("train_losses", "train_golden")),
     "loop": ("train/loop.py", ("train_loop", "train_golden")),
     "optim": ("train/optim.py", ("train_optim", "train_golden")),
-    "seeds": ("seeds.py", ("seeds",)),
-    "referee": ("referee.py", ("seeds",)),
+    "seeds": ("choosing/seeds.py", ("seeds",)),
+    "referee": ("choosing/referee.py", ("seeds",)),
     "paths": ("paths.py", ("paths",)),
     "endpoint": ("chat/endpoint.py", ("chat_endpoint", "judge")),
 }

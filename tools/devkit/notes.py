@@ -67,7 +67,7 @@ Open the template **Image Edit (ICEdit)**. Its note says which files go where.""
 请打开模板 **Image Edit (ICEdit)**，说明里写了每个文件放在哪里。""",
 )
 
-_X2EDIT_FILES = f"""```
+_X2EDIT_TREE = """```
 models/
 ├ diffusion_models/ flux1-dev.safetensors   23.8 GB
 ├ text_encoders/    clip_l.safetensors       0.2 GB
@@ -75,19 +75,12 @@ models/
 ├ vae/              ae.safetensors           0.3 GB
 └ x2edit/X2Edit/    lora.safetensors         2.0 GB
                     task_embeddings.bin      0.1 MB
-```
+```"""
+_X2EDIT_FILES = f"""{_X2EDIT_TREE}
 - [FLUX.1 dev]({_DEV}) (accept its licence there; not for commercial use)
 - [CLIP-L and T5]({_TEXTS}) · [autoencoder]({_VAE})
 - [X2Edit]({_X2EDIT}): both files into one folder. A browser saves them to Downloads: move them."""
-_X2EDIT_FILES_ZH = f"""```
-models/
-├ diffusion_models/ flux1-dev.safetensors   23.8 GB
-├ text_encoders/    clip_l.safetensors       0.2 GB
-│                   t5xxl_fp16.safetensors   9.8 GB
-├ vae/              ae.safetensors           0.3 GB
-└ x2edit/X2Edit/    lora.safetensors         2.0 GB
-                    task_embeddings.bin      0.1 MB
-```
+_X2EDIT_FILES_ZH = f"""{_X2EDIT_TREE}
 - [FLUX.1 dev]({_DEV})（先在页面上接受许可；不可商用）
 - [CLIP-L 与 T5]({_TEXTS}) · [自编码器]({_VAE})
 - [X2Edit]({_X2EDIT})：两个文件放进同一文件夹。浏览器会存到“下载”，请移动过去。"""
@@ -119,25 +112,19 @@ X2EDIT = Note(
 {_LESS_MEMORY_ZH}""",
 )
 
-_ICEDIT_FILES = f"""```
+_ICEDIT_TREE = """```
 models/
 ├ diffusion_models/ flux1-fill-dev.safetensors  23.8 GB
 ├ text_encoders/    clip_l.safetensors           0.2 GB
 │                   t5xxl_fp16.safetensors       9.8 GB
 ├ vae/              ae.safetensors               0.3 GB
 └ loras/            ICEdit-MoE.safetensors       0.4 GB
-```
+```"""
+_ICEDIT_FILES = f"""{_ICEDIT_TREE}
 - [FLUX.1 Fill dev]({_FILL}) (accept its licence there; not for commercial use)
 - [CLIP-L and T5]({_TEXTS}) · [autoencoder]({_VAE})
 - [ICEdit with experts]({_ICEDIT}): pytorch_lora_weights.safetensors, saved under the name above (not for commercial use)"""
-_ICEDIT_FILES_ZH = f"""```
-models/
-├ diffusion_models/ flux1-fill-dev.safetensors  23.8 GB
-├ text_encoders/    clip_l.safetensors           0.2 GB
-│                   t5xxl_fp16.safetensors       9.8 GB
-├ vae/              ae.safetensors               0.3 GB
-└ loras/            ICEdit-MoE.safetensors       0.4 GB
-```
+_ICEDIT_FILES_ZH = f"""{_ICEDIT_TREE}
 - [FLUX.1 Fill dev]({_FILL})（先在页面上接受许可；不可商用）
 - [CLIP-L 与 T5]({_TEXTS}) · [自编码器]({_VAE})
 - [ICEdit 专家版]({_ICEDIT})：pytorch_lora_weights.safetensors，按上面的名字保存（不可商用）"""
@@ -246,4 +233,71 @@ SENTENCES = Note(
 - **主体** this cup on a beach · the same dog in a car · this toy held by a child""",
 )
 
-ALL = (TRY_X2EDIT, TRY_ICEDIT, X2EDIT, ICEDIT, ONLY_X2EDIT, ONLY_ICEDIT, SENTENCES)
+_QWEN_BASE = f"{_HF}/Comfy-Org/Qwen-Image_ComfyUI"
+_LIGHTNING = f"{_HF}/lightx2v/Qwen-Image-Lightning"
+_QWEN_FILES = """models/
+├ diffusion_models/   qwen_image_fp8_e4m3fn.safetensors        20.4 GB
+├ text_encoders/      qwen_2.5_vl_7b_fp8_scaled.safetensors     9.4 GB
+├ vae/                qwen_image_vae.safetensors                0.3 GB
+└ x2edit/X2Edit-Qwen/ lora.safetensors, task_embeddings.bin     2.5 GB"""
+_QWEN_LORA = "└ loras/              Qwen-Image-Lightning-8steps-V1.0.safetensors"
+
+
+def _qwen_files(more: str = "") -> str:
+    shown = _QWEN_FILES.replace("└", "├") + f"\n{more}" if more else _QWEN_FILES
+    return f"```\n{shown}\n```"
+
+
+QWEN = Note(
+    "X2Edit on Qwen-Image",
+    f"""## Edit a picture with X2Edit on Qwen-Image
+1. **Load Image**: any size; the result has the same.
+2. **Instruction**: what to change, in English or Chinese. **X2Edit Task**: the kind of edit.
+3. Run: 40 steps at cfg 4, as the authors do. Both branches see the picture; **X2Edit Guidance Rescale** keeps the guidance in bounds.
+
+## Files
+{_qwen_files()}
+- [Qwen-Image, its text encoder and autoencoder]({_QWEN_BASE}), Apache-2.0
+- [X2Edit]({_X2EDIT}), folder `model_qwen_image`: both files into one folder
+
+To try it without any download, replace the loaders by **X2Edit Demo Models** with base *qwen*, choose the adapter *embedded: x2edit qwen*, and set `width` and `height` of **X2Edit Qwen Text Encode** and of both **X2Edit Reference** to 64.
+
+Qwen-Image-Edit works as a base too, but the adapter was not trained there.""",
+    "X2Edit 用于 Qwen-Image",
+    f"""## 用 X2Edit 在 Qwen-Image 上编辑图片
+1. **加载图像**：任意尺寸，结果尺寸相同。
+2. **指令**：用中文或英文说出想改什么。**X2Edit 任务**：编辑种类。
+3. 运行：与作者一致，40 步，cfg 为 4。两个分支都能看到原图；**X2Edit 引导重缩放**不让引导过强。
+
+## 文件
+{_qwen_files()}
+- [Qwen-Image 及其文本编码器与自编码器]({_QWEN_BASE})，Apache-2.0
+- [X2Edit]({_X2EDIT}) 的 `model_qwen_image` 文件夹：两个文件放进同一文件夹
+
+不想下载也能试：把加载器换成 **X2Edit 演示模型**（base 选 *qwen*），适配器选 *embedded: x2edit qwen*，并把 **X2Edit Qwen 文本编码**和两个 **X2Edit 参考图**的 `width`、`height` 设为 64。
+
+基础模型也可以用 Qwen-Image-Edit，但适配器不是在它上面训练的。""",
+)
+
+QWEN_LIGHTNING = Note(
+    "X2Edit on Qwen-Image, 8 steps",
+    f"""## Edit a picture with X2Edit on Qwen-Image, in 8 steps
+As the template *Qwen-Image (all nodes)*, with a Lightning LoRA between the model and the adapter: 8 steps at cfg 1, a tenth of the work. At cfg 1 the negative branch is not computed.
+
+## Files
+{_qwen_files(_QWEN_LORA)}
+- [Qwen-Image, its text encoder and autoencoder]({_QWEN_BASE}), Apache-2.0
+- [X2Edit]({_X2EDIT}), folder `model_qwen_image`: both files into one folder
+- [Lightning LoRA]({_LIGHTNING}), Apache-2.0; not by X2Edit's authors, who did not train with it""",
+    "X2Edit 用于 Qwen-Image，8 步",
+    f"""## 用 X2Edit 在 Qwen-Image 上编辑图片，只要 8 步
+与模板 *Qwen-Image (all nodes)* 相同，只是在模型和适配器之间加了 Lightning LoRA：8 步，cfg 为 1，计算量约为十分之一。cfg 为 1 时不计算负分支。
+
+## 文件
+{_qwen_files(_QWEN_LORA)}
+- [Qwen-Image 及其文本编码器与自编码器]({_QWEN_BASE})，Apache-2.0
+- [X2Edit]({_X2EDIT}) 的 `model_qwen_image` 文件夹：两个文件放进同一文件夹
+- [Lightning LoRA]({_LIGHTNING})，Apache-2.0；不是 X2Edit 作者的，他们训练时没有用它""",
+)
+
+ALL = (TRY_X2EDIT, TRY_ICEDIT, X2EDIT, ICEDIT, ONLY_X2EDIT, ONLY_ICEDIT, SENTENCES, QWEN, QWEN_LIGHTNING)

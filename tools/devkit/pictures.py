@@ -34,7 +34,7 @@ def draw_sources(folder: Path) -> None:
     """One source per scene, and `edits.json` with [{source, instruction, task, seed}]."""
     from PIL import Image
 
-    from x2edit_core.demo.scenes import make_case
+    from x2edit_core.scenes import make_case
     from x2edit_core.tasks import Task
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def draw_source(path: Path) -> None:
     """The first of the sources alone, for whoever needs some picture to edit."""
     from PIL import Image
 
-    from x2edit_core.demo.scenes import make_case
+    from x2edit_core.scenes import make_case
     from x2edit_core.tasks import Task
 
     name, seed = SCENES[0]

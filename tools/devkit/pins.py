@@ -43,6 +43,11 @@ DEV_TOOLS = (
     "accelerate==1.15.0",
     "prodigyopt==1.1.2",
     "pyarrow==26.0.1",
+    "torchao==0.18.0",
+    "peft==0.21.2",
+    # A reader of tar shards that is not ours, and photos in a wheel.
+    "webdataset==1.0.2",
+    "scikit-image==0.26.0",
     # The pack's own requirement that no host brings.
     "json-repair==0.64.6",
 )

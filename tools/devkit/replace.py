@@ -29,6 +29,7 @@ _UNUSED = {"X2EditAlignNetLoader"}
 # Inputs that take another value with the miniature: its adapters, and pictures of the size that it was made for.
 SETTINGS = {
     "X2EditReference": {"size": "keep", "width": 0, "height": 0},
+    "X2EditQwenTextEncode": {"size": "keep", "width": 0, "height": 0},
     "ICEditDiptych": {"width": 128},
     "ICEditInvert": {"width": 128},
     # No model to ask stands behind a headless run, and no person: the judge gives up at once, and the first stays.
@@ -37,7 +38,15 @@ SETTINGS = {
     "X2EditEarlyFilter": {"seeds": 3, "early_steps": 2},
     "X2EditEarlyFilterAdvanced": {"seeds": 3},
 }
-_ADAPTERS = {"icedit-moe": "embedded: icedit", "icedit": "embedded: icedit plain", "": "embedded: x2edit"}
+_SMALL = {"size": "keep", "width": 64, "height": 64}
+_QWEN_SETTINGS = {"X2EditReference": _SMALL, "X2EditQwenTextEncode": _SMALL}
+"""What differs with the miniature Qwen-Image, which was made for smaller ones."""
+_ADAPTERS = {
+    "icedit-moe": "embedded: icedit",
+    "icedit": "embedded: icedit plain",
+    "qwen": "embedded: x2edit qwen",
+    "": "embedded: x2edit",
+}
 """The miniature's adapter by what a file's name holds, first match."""
 _EMBEDDED = "embedded: "
 _LOADER = "X2EditAdapterLoader"
@@ -47,8 +56,9 @@ _MODEL_NAMES = ("unet_name", "ckpt_name")
 def with_demo_models(prompt: Prompt, keep: str | None = None) -> Prompt:
     """A copy of an API-format graph with its loaders replaced by `X2EditDemoModels` nodes, one for each base used.
 
-    A model file with "fill" in its name becomes the Fill base. Text encoders and autoencoders take the base of the
-    graph's first model. Adapters become the miniature's, but for those that are so already and the one called `keep`.
+    A model file with "fill" in its name becomes the Fill base, one with "qwen" the Qwen-Image. Text encoders and
+    autoencoders take the base of the graph's first model. Adapters become the miniature's, but for those that are so
+    already and the one called `keep`.
     """
     prompt = {key: _stand_in(node) for key, node in prompt.items() if node["class_type"] not in _UNUSED}
     bases = {key: _base(node) for key, node in prompt.items() if _is_model(node)}
@@ -68,7 +78,8 @@ def with_demo_models(prompt: Prompt, keep: str | None = None) -> Prompt:
                     used.add(base)
                     value = [demo_ids[base], place]
             node["inputs"][name] = value
-        node["inputs"].update({k: v for k, v in _settings(node, keep).items() if k in node["inputs"]})
+        settings = _settings(node, keep, shared)
+        node["inputs"].update({k: v for k, v in settings.items() if k in node["inputs"]})
     kept = {key: node for key, node in prompt.items() if key not in loaders}
     demos = {demo_ids[base]: {"class_type": "X2EditDemoModels", "inputs": {"base": base}} for base in sorted(used)}
     return {**demos, **kept}
@@ -125,17 +136,19 @@ def _is_model(node: dict[str, Any]) -> bool:
 
 def _base(node: dict[str, Any]) -> str:
     names = [str(node["inputs"].get(name, "")) for name in _MODEL_NAMES]
-    return "fill" if "fill" in "".join(names).lower() else "x2edit"
+    name = "".join(names).lower()
+    return next((base for base in ("fill", "qwen") if base in name), "x2edit")
 
 
-def _settings(node: dict[str, Any], keep: str | None) -> dict[str, Any]:
+def _settings(node: dict[str, Any], keep: str | None, base: str) -> dict[str, Any]:
     if node["class_type"] == _LOADER:
         given = str(node["inputs"].get("adapter_name", ""))
         name = given.lower()
         if given == keep or name.startswith(_EMBEDDED):
             return {}
         return {"adapter_name": next(value for part, value in _ADAPTERS.items() if part in name)}
-    return SETTINGS.get(node["class_type"], {})
+    special = _QWEN_SETTINGS if base == "qwen" else {}
+    return special.get(node["class_type"]) or SETTINGS.get(node["class_type"], {})
 
 
 def _free_id(prompt: Prompt, base: str) -> str:

@@ -131,6 +131,15 @@ class Server(Client):
         return "\n".join(["", "The end of its log:", *self.log.splitlines()[-30:]])
 
 
+def fill_input(host: Host, base: Path) -> None:
+    """Give a base directory the pictures that the host ships, so that templates open with one."""
+    folder = base / "input"
+    folder.mkdir(parents=True, exist_ok=True)
+    for picture in (Path(host.comfyui) / "input").glob("*.*"):
+        if picture.is_file() and not (folder / picture.name).exists():
+            shutil.copy(picture, folder)
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((_ADDRESS, 0))

@@ -1,4 +1,5 @@
-"""The templates with one box: on the embedded models, to try at once, and on a person's own. Needs a host, for its slots:
+"""The templates with one box, on the embedded models, to try at once, and on a person's own, and those of Qwen-Image. Needs
+a host, for its slots:
 
 cd tools && python -m devkit.templates   write them into workflows/
 """
@@ -17,6 +18,7 @@ from .blueprints import ICEDIT, X2EDIT, Blueprint, Widget, make, make_of
 from .graph_builder import Box, GraphBuilder, Json
 from .host import find_host
 from .layout import REPO, WORKFLOWS
+from .node_templates import qwen_image
 from .server import Server
 
 _STEPS = 20
@@ -75,15 +77,17 @@ MINIATURES = {
     Blueprint("Edit with the ICEdit miniature", "", "ICEdit on the embedded models.", _SAMPLER): _edit_icedit,
 }
 _TRY_X2EDIT, _TRY_ICEDIT = MINIATURES
+_QWEN, _QWEN_LIGHTNING = partial(qwen_image, lightning=False), partial(qwen_image, lightning=True)
 # Small enough for the page to show at full size when it fits the graph into the window.
-_NOTE: Box = (0, 0, 400, 900)
+_NOTE: Box = (0, 0, 400, 960)
 _SMALL_NOTE: Box = (0, 0, 400, 330)
 _SCENE: Box = (430, 0, 280, 190)
 _PICTURE: Box = (430, 0, 280, 370)
 _SAID: Box = (430, 430, 280, 110)
 _SMALL_BOX: Box = (740, 0, 310, 190)
 _BOX: Box = (740, 0, 310, 460)
-_SENTENCES: Box = (430, 590, 620, 310)
+_ABOVE: Box = (860, -480, 760, 500)
+_SENTENCES: Box = (430, 650, 620, 310)
 _COMPARE: Box = (1080, 0, 440, 460)
 _SAVE: Box = (1080, 560, 440, 340)
 
@@ -139,6 +143,13 @@ class Composer:
         graph.node("SaveImage", _SAVE, images=edit["image"], filename_prefix=prefix)
         return graph.done(identity)
 
+    def all_nodes(self, put: Callable[[GraphBuilder], None], note: notes.Note, identity: str) -> Json:
+        """A graph with every node in sight, its note above."""
+        graph = self._new()
+        put(graph)
+        graph.note(note.english, _ABOVE, note.title)
+        return graph.done(identity)
+
 
 def _sockets(box: Json) -> list[str]:
     return [slot["name"] for slot in box["nodes"][0]["inputs"]]
@@ -151,6 +162,8 @@ TEMPLATES: Mapping[str, Callable[[Composer, str], Json]] = {
     "Image Edit (ICEdit)": lambda c, key: c.one_box(ICEDIT, notes.ICEDIT, "x2edit/icedit", False, key),
     "Only here (X2Edit)": lambda c, key: c.one_box(X2EDIT, notes.ONLY_X2EDIT, "x2edit/only_here", True, key),
     "Only here (ICEdit)": lambda c, key: c.one_box(ICEDIT, notes.ONLY_ICEDIT, "x2edit/only_here", True, key),
+    "Qwen-Image (all nodes)": lambda c, key: c.all_nodes(_QWEN, notes.QWEN, key),
+    "Qwen-Image 8 steps (all nodes)": lambda c, key: c.all_nodes(_QWEN_LIGHTNING, notes.QWEN_LIGHTNING, key),
 }
 
 

@@ -17,6 +17,7 @@ from x2edit_core.workflow.graph import to_api
 
 from .host import DevError, find_host
 from .layout import WORKFLOWS
+from .replace import Prompt, with_demo_models
 from .server import Server
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ LARGEST = 40_000
 SIDE = 400
 _LINE = 4
 _X2EDIT, _ICEDIT = "Try it now - X2Edit", "Try it now - ICEdit"
+_QWEN = "Qwen-Image 8 steps (all nodes)"
 
 # Template → (the one that draws it, task, seed of the scene).
 EDITS: dict[str, tuple[str, str, int]] = {
@@ -35,16 +37,18 @@ EDITS: dict[str, tuple[str, str, int]] = {
     "Image Edit (ICEdit)": (_ICEDIT, "tone", 1),
     "Only here (X2Edit)": (_X2EDIT, "remove subject", 1),
     "Only here (ICEdit)": (_ICEDIT, "tone", 0),
-    "x2edit_edit": (_X2EDIT, "style", 0),
-    "x2edit_auto": (_X2EDIT, "background", 0),
-    "x2edit_auto_t5": (_X2EDIT, "style", 1),
-    "icedit_fill": (_ICEDIT, "tone", 4),
-    "icedit_moe": (_ICEDIT, "tone", 5),
-    "icedit_training_free": (_ICEDIT, "tone", 6),
-    "icedit_multiturn": (_ICEDIT, "tone", 7),
-    "early_filter_x2edit": (_X2EDIT, "remove subject", 2),
-    "early_filter_icedit": (_ICEDIT, "tone", 8),
-    "human_pick": (_X2EDIT, "tone", 0),
+    "X2Edit (all nodes)": (_X2EDIT, "style", 0),
+    "X2Edit with Qwen2.5-VL (all nodes)": (_X2EDIT, "background", 0),
+    "X2Edit automatic (all nodes)": (_X2EDIT, "style", 1),
+    "ICEdit plain (all nodes)": (_ICEDIT, "tone", 4),
+    "ICEdit experts (all nodes)": (_ICEDIT, "tone", 5),
+    "ICEdit without adapter (all nodes)": (_ICEDIT, "tone", 6),
+    "ICEdit several turns (all nodes)": (_ICEDIT, "tone", 7),
+    "Best seed X2Edit (all nodes)": (_X2EDIT, "remove subject", 2),
+    "Best seed ICEdit (all nodes)": (_ICEDIT, "tone", 8),
+    "Pick the seed yourself (all nodes)": (_X2EDIT, "tone", 0),
+    "Qwen-Image (all nodes)": (_QWEN, "tone", 0),
+    "Qwen-Image 8 steps (all nodes)": (_QWEN, "tone", 3),
 }
 
 
@@ -69,9 +73,13 @@ def _edited(server: Server, info: dict[str, Any], template: str, task: str, seed
     from PIL import Image
 
     graph = to_api(json.loads((WORKFLOWS / f"{template}.json").read_text(encoding="utf-8")), info)
-    compare = next(node for node in graph.values() if node["class_type"] == "X2EditCompare")
-    scene = next(node for node in graph.values() if node["class_type"] == "X2EditDemoScene")
+    if not _of_class(graph, "X2EditDemoScene"):
+        graph = _on_a_scene(with_demo_models(graph))
+    scene = graph[_of_class(graph, "X2EditDemoScene")[0]]
     scene["inputs"].update(task=task, seed=seed)
+    for key in _of_class(graph, "X2EditTask"):
+        graph[key]["inputs"]["task"] = task
+    compare = graph[_of_class(graph, "X2EditCompare")[0]]
     saved = {}
     for side in ("before", "after"):
         saved[side] = f"thumbnail_{side}"
@@ -81,6 +89,21 @@ def _edited(server: Server, info: dict[str, Any], template: str, task: str, seed
     pictures = (Image.open(io.BytesIO(found[saved[side]])).convert("RGB") for side in ("before", "after"))
     before, after = (picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS) for picture in pictures)
     return before, after
+
+
+def _of_class(graph: Prompt, name: str) -> list[str]:
+    return [key for key, node in graph.items() if node["class_type"] == name]
+
+
+def _on_a_scene(graph: Prompt) -> Prompt:
+    """A graph that edits a person's picture, on a scene and its instruction instead, and the comparison of both."""
+    (picture,) = _of_class(graph, "LoadImage")
+    for node in graph.values():
+        links = {name: ["scene", 0] for name, value in node["inputs"].items() if value == [picture, 0]}
+        node["inputs"] |= links | ({"instruction": ["scene", 1]} if "instruction" in node["inputs"] else {})
+    after = graph[_of_class(graph, "SaveImage")[0]]["inputs"]["images"]
+    compare = {"class_type": "X2EditCompare", "inputs": {"before": ["scene", 0], "after": after}}
+    return {**graph, "scene": {"class_type": "X2EditDemoScene", "inputs": {}}, "compare": compare}
 
 
 def save(image: Image, path: Path) -> None:

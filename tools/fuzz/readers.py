@@ -16,16 +16,16 @@ from typing import Any
 
 import torch
 
+from x2edit_core.adapters.checkpoint import load_adapter
 from x2edit_core.alignnet import load_alignnet
 from x2edit_core.chat import Message, answers, likelihoods, transport
 from x2edit_core.chat.thinking import strip_thinking
-from x2edit_core.checkpoint import load_adapter
+from x2edit_core.choosing.judge import ANSWERS, ChatJudge, ScoreJudge
 from x2edit_core.classify import answer
 from x2edit_core.classify import read as read_words
 from x2edit_core.errors import X2EditError
 from x2edit_core.evaluate.cases import CaseError, decoded_mask
 from x2edit_core.evaluate.readers import read_cases
-from x2edit_core.judge import ANSWERS, ChatJudge, ScoreJudge
 from x2edit_core.settings import to_toml
 from x2edit_core.train import checkpoints, sources
 from x2edit_core.train.config import load_config

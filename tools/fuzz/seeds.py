@@ -19,10 +19,10 @@ from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
-from x2edit_core.adapter import Adapter
+from x2edit_core.adapters.adapter import Adapter
+from x2edit_core.adapters.formats import own, released_icedit, released_x2edit
 from x2edit_core.alignnet import AlignNet
 from x2edit_core.families.flux1 import FluxShape
-from x2edit_core.formats import own, released_icedit, released_x2edit
 from x2edit_core.settings import to_toml
 from x2edit_core.tasks import TASK_COUNT
 from x2edit_core.train.adapters import new_adapter, spec_for

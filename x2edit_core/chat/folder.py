@@ -145,8 +145,8 @@ class FolderChat:
             logits = torch.cat([logits, more.logits], dim=1)
         return PackedAnswers((answer,), 1).totals(logits[0])[0]
 
-    def _running(self, loaded: _Loaded, tokens: int) -> _Running:
-        return _Running(loaded.resident, tokens * BYTES_PER_TOKEN, self.name)
+    def _running(self, loaded: _Loaded, tokens: int) -> Running:
+        return Running(loaded.resident, tokens * BYTES_PER_TOKEN, self.name)
 
     def _inputs(self, loaded: _Loaded, messages: Sequence[Message]) -> dict[str, Tensor]:
         text = _render(loaded, messages, self.vision)
@@ -186,7 +186,7 @@ class FolderChat:
         return _Loaded(model, processor, tokenizer, self._settle(model))
 
 
-class _Running:
+class Running:
     """The model on its device, no gradients, and running out of memory told as what it is."""
 
     def __init__(self, resident: Resident, memory_bytes: int, name: str) -> None:

@@ -7,6 +7,6 @@ encodes images and sets references, `routing` watches the gates.
 
 from __future__ import annotations
 
-from .folders import register_model_folders
+from .folders import make_adapter_folder, register_model_folders
 
-__all__ = ["register_model_folders"]
+__all__ = ["make_adapter_folder", "register_model_folders"]

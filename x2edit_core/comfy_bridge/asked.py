@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..attach import Forward, find_module, swapped
+from ..adapters.attach import Forward, find_module, swapped
 from .host import comfy
 from .replaced import Entrance, block_error
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from ..errors import HostError
 
+_WRAPPED = ("_forward", "_apply_model")
+"""What the host's wrappers lead to, where another pack's function has a name of its own."""
+
 
 class Call:
     """Arguments of the function that a wrapper's executor leads to, read and replaced by name.
@@ -49,10 +52,10 @@ def _parameters(executor: Any) -> Iterator[dict[str, Any]]:
     """Name → default (None without), in order: of the function that will run, then of those of that name in the class."""
     original, instance = executor.original, executor.class_obj
     yield _defaults(original)
-    name = getattr(original, "__name__", "")
-    for owner in type(instance).__mro__:
-        if name in vars(owner):
-            yield _defaults(getattr(owner, name).__get__(instance))
+    for name in dict.fromkeys((getattr(original, "__name__", ""), *_WRAPPED)):
+        for owner in type(instance).__mro__:
+            if name in vars(owner):
+                yield _defaults(getattr(owner, name).__get__(instance))
 
 
 def _defaults(function: Callable[..., Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..adapter import Adapter
+from ..adapters.adapter import Adapter
 from ..errors import X2EditError
 from .host import comfy
 from .stack import KEY, AdapterStack

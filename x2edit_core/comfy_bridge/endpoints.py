@@ -5,23 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import folder_paths
-
 from ..chat.endpoint import EndpointChat
 from ..chat.keys import NONE, Keyring
 from ..chat.transport import Limits
 from ..errors import X2EditError
 from .chat import poll
+from .folders import owners_file
 from .notices import log_once, say_once
 
 FILE = "endpoints.json"
 
 
 def endpoints_file() -> Path:
-    """In the host's system user directory, which it never serves; on hosts without one, beside the base directory."""
-    if hasattr(folder_paths, "get_system_user_directory"):
-        return Path(folder_paths.get_system_user_directory("x2edit")) / FILE
-    return Path(folder_paths.base_path).parent / f"x2edit_{FILE}"
+    return owners_file(FILE)
 
 
 def keyring() -> Keyring:

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from ..chat.images import to_pil
+from ..choosing.judge import Judge
+from ..choosing.referee import Panel, Run
+from ..choosing.seeds import Plan, Selection, select
+from ..choosing.tournament import draw_selection
 from ..geometry import DiptychLayout, EditLayout
-from ..judge import Judge
-from ..pixels import to_rgb
-from ..referee import Panel, Run
-from ..seeds import Plan, Selection, select
-from ..tournament import draw_selection
+from ..pixels import from_bytes, to_rgb
 from . import admitted
 from .host import comfy, latent_dtype, latent_for, latent_preview
 from .pictures import restore
@@ -118,7 +118,7 @@ def _filter(
     )
     selection = select(request.plan, denoiser, _panel(request))
     done = selection.run.state.samples.to(device=comfy.model_management.intermediate_device(), dtype=dtype)
-    sheet = torch.from_numpy(np.asarray(draw_selection(selection), dtype=np.float32) / 255)[None]
+    sheet = from_bytes(np.asarray(draw_selection(selection)))
     return Filtered({**denoiser.latent, "samples": done}, selection, sheet)
 
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from ..adapter import Adapter
-from ..attach import Attachment
-from ..checkpoint import load_adapter
+from ..adapters.adapter import Adapter
+from ..adapters.attach import Attachment
+from ..adapters.checkpoint import load_adapter
+from ..adapters.formats.forms import widened
+from ..adapters.formats.released_icedit import low_rank_parts, save_static, static_mean
+from ..adapters.formats.released_x2edit import UNAPPLIED
 from ..errors import ModelMismatchError, X2EditError, name_some
 from ..families import FLUX1, QWEN_IMAGE, Site, Slot
-from ..formats.forms import widened
-from ..formats.released_icedit import low_rank_parts, save_static, static_mean
-from ..formats.released_x2edit import UNAPPLIED
 from ..tasks import Task, TaskBatch, TaskChoice
 from .devices import on_copies, stack_of_copy
 from .families import base_of, is_fused

@@ -55,6 +55,12 @@ def say(text: str) -> None:
     _warn(text, text)
 
 
+def tell(text: str) -> None:
+    """Like `say`, of what went well: an information in the log."""
+    logging.getLogger("x2edit").info("%s", harmless(text))
+    _warn(text, text)
+
+
 def show_on_node(text: str, node_id: str | None) -> None:
     """Show `text` on the node, below its warnings; nothing happens where the node has no id, as in tests."""
     place = executing_node()

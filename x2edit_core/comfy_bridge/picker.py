@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..choosing.judge import HumanJudge
+from ..choosing.picker import WaitingRoom
 from ..errors import X2EditError
-from ..judge import HumanJudge
-from ..picker import WaitingRoom
 from .host import comfy, server
 
 EVENT = "x2edit.choices"

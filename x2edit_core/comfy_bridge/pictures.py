@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ..diptych import crop, finish
+from ..diptych import crop, finish, panels
 from ..errors import X2EditError
 from ..geometry import DiptychLayout, EditLayout, SizeRule, target_size
-from ..pixels import paste, resize, resize_mask, size_of, to_rgb
+from ..pixels import cycle, paste, resize, resize_mask, size_of, to_rgb
 from ..reference import ReferenceMethod, foreign_method, ours
+from ..restore.find import given_back
+from ..restore.words import report
 from . import admitted
+from .notices import tell
 
 Conditioning = list[list[Any]]
 PROMPT_SIZE = "x2edit_prompt_size"
 """Option of conditioning whose words name the size of the picture they are about."""
+Unchanged = Literal["as pasted", "find"]
+UNCHANGED: tuple[Unchanged, ...] = ("as pasted", "find")
+"""What becomes of the part of a picture that was not to be edited."""
 
 
 def encode_reference(vae: Any, image: Tensor, rule: SizeRule, width: int, height: int) -> tuple[Tensor, EditLayout]:
@@ -78,10 +84,48 @@ def restore(image: Tensor, layout: EditLayout | DiptychLayout, source: Tensor | 
     return paste(edited, resize(to_rgb(source), layout.source), resize_mask(mask, layout.source))
 
 
-def restore_admitted(image: Any, layout: EditLayout | DiptychLayout, source: Any, mask: Any) -> Tensor:
-    """`restore` for what other nodes hand over, in the kind of numbers that they did."""
+def restore_admitted(
+    image: Any, layout: EditLayout | DiptychLayout | None, source: Any, mask: Any, unchanged: Unchanged
+) -> tuple[Tensor, Tensor]:
+    """The picture and the mask [B, H, W] of where it is the edit, of what other nodes hand over, in the kind of theirs."""
     edited, kept, area = _admitted(image, source, mask, "mask")
-    return admitted.given_back(restore(edited, layout, kept, area), image, source)
+    if unchanged == "find":
+        picture, where = found_again(edited, layout, kept, area)
+    else:
+        back = layout or _layout_of(edited, kept)
+        picture = restore(edited, back, kept, area)
+        where = torch.ones_like(picture[..., 0]) if area is None else resize_mask(area, back.source)
+    return tuple(admitted.given_back(part, image, source) for part in (picture, cycle(where, len(picture))))  # pyright: ignore[reportReturnType]
+
+
+def _layout_of(edited: Tensor, source: Tensor | None) -> EditLayout:
+    """The way back where no node of ours prepared the edit."""
+    if source is None:
+        raise X2EditError(
+            "X2EditRestore has neither a layout nor a source picture, so that it does not know which size to bring the edit "
+            "back to. Connect `source`, or `layout` from X2Edit Reference."
+        )
+    return EditLayout(size_of(source), size_of(edited))
+
+
+def found_again(
+    edited: Tensor, layout: EditLayout | DiptychLayout | None, source: Tensor | None, area: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Each edit aligned to its source, and the source but for what changed; at the source's own size. Says what was found."""
+    if source is None:
+        raise X2EditError("X2EditRestore finds what is unchanged by the source picture; connect `source` too.")
+    rows = max(len(edited), len(source), 0 if area is None else len(area))
+    kept, rgb = to_rgb(source), to_rgb(edited)
+    rgb = panels(rgb, layout)[0] if isinstance(layout, DiptychLayout) else rgb
+    area = None if area is None else resize_mask(area, size_of(kept))
+    pictures, masks = [], []
+    for row in range(rows):
+        own = None if area is None else area[row % len(area)][None]
+        picture, mask, found = given_back(kept[row % len(kept)][None], rgb[row % len(rgb)][None], own)
+        tell(f"{row + 1}: {report(found)}" if rows > 1 else report(found))
+        pictures.append(picture)
+        masks.append(mask)
+    return torch.cat(pictures), torch.cat(masks)
 
 
 def crop_admitted(image: Any, layout: object, source: Any, stitched: bool, area: Any) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..attach import Forward
+from ..adapters.attach import Forward, overridden
 from ..reference import ReferencePlan
 from .replaced import block_error, replaced_error
 
@@ -31,21 +31,14 @@ class Placement:
     @contextlib.contextmanager
     def placing(self) -> Iterator[None]:
         """Within it `process_img` gives our references their own positions; any other picture keeps the host's."""
-        flux, missing = self._flux, object()
-        before, original = flux.__dict__.get("process_img", missing), flux.process_img
+        original = self._flux.process_img
 
         def process_img(x: Tensor, *args: Any, **kwargs: Any) -> Any:
             tokens, ids, *rest = original(x, *args, **kwargs)
             return (tokens, self._placed(x, ids), *rest)
 
-        flux.__dict__["process_img"] = process_img
-        try:
+        with overridden([(self._flux, "process_img", process_img)]):
             yield
-        finally:
-            if before is missing:
-                del flux.__dict__["process_img"]
-            else:
-                flux.__dict__["process_img"] = before
 
     def _placed(self, x: Tensor, ids: Tensor) -> Tensor:
         """Position ids [B, tokens, axes] of picture `x`: its grid if it is a reference of ours that was not placed yet."""

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 
-from ..adapter import Adapter
+from ..adapters.adapter import Adapter
+from ..adapters.checkpoint import load_adapter, save_adapter
+from ..adapters.formats.released_x2edit import ALIGNNET_FILE
 from ..alignnet import load_alignnet, save_alignnet
-from ..checkpoint import load_adapter, save_adapter
 from ..errors import X2EditError
-from ..formats.files import TensorFile, replacing, try_to_write
-from ..formats.released_x2edit import ALIGNNET_FILE
-from .training_setup import RELEASED, RESULT
+from ..files import TensorFile, replacing, try_to_write
+from .training.setup import RELEASED, RESULT
 
 RUN_FILE = "run-id.txt"
 _RUN, _ALIGNNET = "x2edit_run", "x2edit_alignnet"

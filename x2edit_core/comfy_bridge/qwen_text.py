@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from typing import Any
 
@@ -13,12 +12,13 @@ from ..alignnet import reference_positions
 from ..errors import X2EditError
 from ..geometry import EditLayout, Size, SizeRule, target_size
 from ..pixels import size_of
-from ..qwen_prompt import DROPPED_TOK, NEGATIVE, prompt_tokens
+from ..qwen_prompt import DROPPED_TOK, NEGATIVE, prompt_tokens, tokens_of_prompt
+from . import admitted
 from .host import comfy, device_context
+from .miniature import demo_context, is_demo_clip
+from .notices import say
 from .pictures import PROMPT_SIZE, Conditioning
 from .text import find_encoder, layer_states
-
-log = logging.getLogger(__name__)
 
 
 def picture_size(layout: EditLayout | None, image: Tensor | None, rule: SizeRule, width: int, height: int) -> Size:
@@ -28,7 +28,7 @@ def picture_size(layout: EditLayout | None, image: Tensor | None, rule: SizeRule
     if layout is not None:
         return layout.target
     if image is not None:
-        return target_size(size_of(image), rule, width, height)
+        return target_size(size_of(admitted.picture(image)), rule, width, height)
     if width and height:
         return target_size(Size(height, width), "keep", width, height)
     raise X2EditError(
@@ -38,20 +38,37 @@ def picture_size(layout: EditLayout | None, image: Tensor | None, rule: SizeRule
 
 
 def encode_pair(clip: Any, instruction: str, size: Size) -> tuple[Conditioning, Conditioning]:
-    """Conditioning of the instruction and of the negative branch, for a picture of `size`."""
+    """Conditioning of the instruction and of the negative branch, for a picture of `size`.
+
+    The embedded text encoder reads the instruction alone, and nothing for the negative branch.
+    """
+    if is_demo_clip(clip):
+        said, unsaid = (_conditioning(clip, demo_context(clip, text), size) for text in (instruction, NEGATIVE))
+        return said, unsaid
     encoder = find_encoder(clip)
 
     def encode(words: str) -> Conditioning:
-        ids, cut = prompt_tokens(tokenize, words, size)
+        ids, cut = prompt_tokens(lambda text, literal: _tokenized(encoder, text, literal), words, size)
         if cut:
-            log.warning("The instruction is too long: the last %d tokens of the prompt were cut off.", cut)
-        states = _states(clip, encoder, ids)[:, DROPPED_TOK:]
-        return [[states.to(comfy.model_management.intermediate_device()), clip.add_hooks_to_dict({PROMPT_SIZE: size})]]
-
-    def tokenize(text: str, literal: bool) -> list[int]:
-        return list(encoder.tokenizer(text, split_special_tokens=literal)["input_ids"])
+            say(f"The instruction is too long: the last {cut} tokens of the prompt were cut off.")
+        return _conditioning(clip, _states(clip, encoder, ids)[:, DROPPED_TOK:], size)
 
     return encode(instruction), encode(NEGATIVE)
+
+
+def _conditioning(clip: Any, states: Tensor, size: Size) -> Conditioning:
+    return [[states.to(comfy.model_management.intermediate_device()), clip.add_hooks_to_dict({PROMPT_SIZE: size})]]
+
+
+def encode_prompt(clip: Any, prompt: str) -> Tensor:
+    """What is handed on [S, C] of a whole prompt, as `around_instruction` makes it for training."""
+    encoder = find_encoder(clip)
+    ids, _ = tokens_of_prompt(lambda text, literal: _tokenized(encoder, text, literal), prompt)
+    return _states(clip, encoder, ids)[0, DROPPED_TOK:]
+
+
+def _tokenized(encoder: Any, text: str, literal: bool) -> list[int]:
+    return list(encoder.tokenizer(text, split_special_tokens=literal)["input_ids"])
 
 
 def _states(clip: Any, encoder: Any, ids: list[int]) -> Tensor:

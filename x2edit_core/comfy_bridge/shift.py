@@ -9,7 +9,7 @@ from torch import Tensor
 
 from . import admitted
 from .families import base_of
-from .host import comfy
+from .host import comfy, latent_for
 from .stack import token_grid
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def with_shift(model: ModelPatcher, latent: dict[str, Any]) -> ModelPatcher:
     A schedule with a terminal sigma is stretched by it, which no shift of a model expresses: `pipeline_sigmas` does.
     """
     family, network = base_of(model)
-    rows, columns = token_grid(network, admitted.latent(latent)["samples"])
+    rows, columns = token_grid(network, latent_for(model, admitted.latent(latent)))
     parts = comfy.model_sampling.ModelSamplingFlux, comfy.model_sampling.CONST
     sampling = type("ShiftedFlux", parts, {})(model.model.model_config)
     sampling.set_parameters(shift=family.schedule.mu(rows * columns), timesteps=_TABLE)
@@ -41,6 +41,6 @@ def pipeline_sigmas(model: ModelPatcher, latent: dict[str, Any], steps: int, den
     `denoise` below 1 gives the last `steps` of a longer schedule, as the host's schedulers do.
     """
     family, network = base_of(model)
-    rows, columns = token_grid(network, latent["samples"])
+    rows, columns = token_grid(network, latent_for(model, admitted.latent(latent)))
     whole = family.schedule.sigmas(max(steps, int(steps / denoise)), rows * columns)
     return torch.tensor(whole[-(steps + 1) :], dtype=torch.float32)

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from ..attach import Attachment, BoundDelta, Forward, Observer, bind, find_module, site_swaps, swapped
+from ..adapters.attach import Attachment, BoundDelta, Forward, Observer, bind, find_module, site_swaps, swapped
 from ..errors import ModelMismatchError, X2EditError
 from ..families import QWEN_IMAGE, family_of
 from ..reference import (

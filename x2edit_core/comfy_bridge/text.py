@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..adapters.formats.released_x2edit import ALIGNNET_FILE
 from ..alignnet import (
     IMAGE_SIDE_PX,
     AlignNet,
@@ -29,7 +30,6 @@ from ..alignnet import (
     reference_positions,
 )
 from ..errors import ModelMismatchError, X2EditError
-from ..formats.released_x2edit import ALIGNNET_FILE
 from . import listing
 from .folders import FOLDER
 from .host import comfy, device_context, require_ordered_vision, text_rotary

@@ -17,7 +17,7 @@ TOO_MANY = 0.2
 """Share of a text's letters and signs from which on it is told; a name or an accent in an English sentence is below it."""
 _ADVICE = (
     "Write the instruction in English, or encode it with X2Edit Text Encode, which reads Chinese through Qwen2.5-VL and "
-    "AlignNet (template x2edit_auto)"
+    "AlignNet (template X2Edit with Qwen2.5-VL (all nodes))"
 )
 _SHOWN = 40
 Prompt = Mapping[str, Mapping[str, Any]]

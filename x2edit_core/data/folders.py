@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import X2EditError
-from ..picture_files import SUFFIXES
 from .faults import SampleError
+from .picture_files import SUFFIXES
 
 PICTURES = tuple(dict.fromkeys((*SUFFIXES, ".gif", ".tif", ".tiff", ".jfif")))
 """Suffixes of pictures that are read, in small letters."""

@@ -17,7 +17,7 @@ from .faults import Read, SampleError
 from .pictures import Examined, Pixels, examined
 
 if TYPE_CHECKING:
-    from ..demo.scenes import EditCase
+    from ..scenes import EditCase
 
 __all__ = ["LABELS", "Found", "Kind", "Pair", "Read", "SampleError", "kind_of"]
 

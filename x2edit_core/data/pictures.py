@@ -12,8 +12,8 @@ from PIL import Image
 
 from ..errors import X2EditError
 from ..geometry import Size
-from ..picture_files import FORMATS, opened
 from .faults import Read, SampleError
+from .picture_files import FORMATS, opened
 
 Pixels = NDArray[np.uint8]
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import X2EditError
-from ..parquet import ParquetRows, columns_of, require_pyarrow
 from .faults import NothingThere
 from .folders import files_of
 from .pairs import Pair, Read, SampleError, kind_of
+from .parquet import ParquetRows, columns_of, require_pyarrow
 
 SUFFIX = ".parquet"
 
@@ -26,11 +26,10 @@ class Row:
     values: Mapping[str, Any]
     file: ParquetRows
     path: Path
-    columns: tuple[str, ...]
 
     def picture(self, column: str) -> Read | None:
         """Reads the picture of a column, which may raise `SampleError`; None where the file has no such column."""
-        return partial(self._picture, column) if column in self.columns else None
+        return partial(self._picture, column) if column in self.file.columns else None
 
     def _picture(self, column: str) -> bytes:
         try:
@@ -62,7 +61,7 @@ class Row:
             kind.task,
             source,
             key=f"{self.file.stamp}:{self.number}",
-            identity=f"{self.path.name}:{self.path.stat().st_size}:{self.number}",
+            identity=f"{self.path.name}:{self.file.size}:{self.number}",
             found=kind.found,
             files={part: f"{self.where}, column {column}" for part, column in columns.items()},
             **reads,
@@ -93,20 +92,31 @@ def rows_of(path: Path, needed: tuple[str, ...], told: tuple[str, ...], kind: st
     require_pyarrow()
     for place in found.files:
         try:
-            file, columns = ParquetRows(place), tuple(columns_of(place))
+            file = ParquetRows(place)
         except X2EditError as error:
             yield SampleError(str(error), "damaged parquet")
             continue
-        if missing := [name for name in needed if name not in columns]:
-            has = ", ".join(columns)
+        if missing := [name for name in needed if name not in file.columns]:
+            has = ", ".join(file.columns)
             yield SampleError(
                 f"{place} has no column {', '.join(missing)}; it has: {has}.", "parquet of another layout"
             )
             continue
-        yield from _rows(place, file, columns, [name for name in told if name in columns])
+        yield from _rows(place, file, [name for name in told if name in file.columns])
 
 
-def _rows(place: Path, file: ParquetRows, columns: tuple[str, ...], told: list[str]) -> Iterator[Row | SampleError]:
+def pairs_of(
+    path: Path, needed: tuple[str, ...], told: tuple[str, ...], kind: str, pair: Callable[[Row], Pair]
+) -> Iterator[Pair | SampleError]:
+    """`pair` of every row of `rows_of`, or what is wrong with it."""
+    for row in rows_of(path, needed, told, kind):
+        try:
+            yield row if isinstance(row, SampleError) else pair(row)
+        except SampleError as error:
+            yield error
+
+
+def _rows(place: Path, file: ParquetRows, told: list[str]) -> Iterator[Row | SampleError]:
     number = 0
     while number < file.count:
         where = f"{place}, row {number}"
@@ -116,5 +126,5 @@ def _rows(place: Path, file: ParquetRows, columns: tuple[str, ...], told: list[s
             yield SampleError(f"{where} and the rest of its group: {type(error).__name__} {error}", "damaged parquet")
             number = file.end_of_group(number)
             continue
-        yield Row(where, number, values, file, place, columns)
+        yield Row(where, number, values, file, place)
         number += 1

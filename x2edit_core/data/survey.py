@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import X2EditError
-from ..parquet import columns_of
 from .folders import FOREIGN_PICTURES, PICTURES, files_below
+from .parquet import columns_of
 
 _SHOWN = 8
 

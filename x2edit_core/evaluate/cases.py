@@ -6,15 +6,15 @@ import io
 from typing import TypeAlias
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from ..data.pairs import Pair, Read, SampleError
+from ..data.picture_files import opened
 from ..errors import X2EditError
-from ..picture_files import opened
+from ..pixels import from_bytes
 
-__all__ = ["Case", "CaseError", "Read", "decoded", "decoded_mask", "encoded", "png"]
+__all__ = ["Case", "CaseError", "Read", "decoded", "decoded_mask", "png"]
 
 Case: TypeAlias = Pair
 CaseError: TypeAlias = SampleError
@@ -23,7 +23,7 @@ CaseError: TypeAlias = SampleError
 
 def decoded(data: bytes, what: str) -> Tensor:
     """A picture file as float [1, H, W, 3] in 0–1; raises `CaseError`."""
-    return _tensor(_opened(data, what).convert("RGB"))
+    return from_bytes(np.asarray(_opened(data, what).convert("RGB")))
 
 
 def decoded_mask(data: bytes, what: str) -> Tensor:
@@ -34,17 +34,11 @@ def decoded_mask(data: bytes, what: str) -> Tensor:
     """
     picture = _opened(data, what)
     if "A" in picture.getbands() and picture.getchannel("A").getextrema()[0] < 255:
-        return 1 - _tensor(picture.getchannel("A"))
-    colours = _tensor(picture.convert("RGB"))
+        return 1 - from_bytes(np.asarray(picture.getchannel("A")))
+    colours = from_bytes(np.asarray(picture.convert("RGB")))
     if bool((colours == colours[..., :1]).all()):
         return colours[..., 0]
     return (colours == 1).all(-1).float()
-
-
-def encoded(picture: Tensor) -> bytes:
-    """A PNG of the first picture [B, H, W, 3]."""
-    pixels = (picture[0].float().cpu().clamp(0, 1) * 255).round().byte().numpy()
-    return png(pixels)
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -59,7 +53,3 @@ def _opened(data: bytes, what: str) -> Image.Image:
         return opened(data)
     except X2EditError as error:
         raise CaseError(f"{what} is no picture that can be read: {error}.") from error
-
-
-def _tensor(picture: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(picture, np.float32) / 255)[None]

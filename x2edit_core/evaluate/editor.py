@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass, field
 
 from ..workflow.client import Client, Graph, PromptError, TimedOut
@@ -12,6 +13,14 @@ from .cases import Case
 from .places import Places, complete, filled
 
 __all__ = ["Editor", "load_graph"]
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A case that the host has: its prompt, and when it was handed over."""
+
+    prompt_id: str
+    at: float
 
 
 @dataclass
@@ -33,16 +42,30 @@ class Editor:
 
     def edit(self, case: Case, source: bytes, seed: int) -> bytes:
         """The edited picture's file; raises `PromptError` where the graph fails and `ServerError` where the host does."""
+        return self.finish(self.begin(case, source, seed))
+
+    def begin(self, case: Case, source: bytes, seed: int) -> Queued:
+        """Hand the case over to the host, which works on it from now on; raises as `edit` does."""
         name = self.client.upload(f"x2edit_{hashlib.sha256(source).hexdigest()[:24]}.png", source, "temp")
+        return Queued(self.client.queue(self._filled(case, name, seed)), time.monotonic())
+
+    def finish(self, queued: Queued) -> bytes:
+        """The edit that was begun, waited for until `timeout` seconds after it was queued; raises as `edit` does."""
         try:
-            result = self.client.run(self._filled(case, name, seed), timeout=self.timeout)
+            self.client.wait_for(queued.prompt_id, max(0.0, queued.at + self.timeout - time.monotonic()))
+            result = self.client.result(queued.prompt_id)
         except TimedOut as error:
-            self.client.cancel(error.prompt_id)
-            raise PromptError(str(error)) from error
+            self.cancel(queued)
+            told = f"The host did not finish the graph within {self.timeout:.0f} s.{self.client.log_end()}"
+            raise PromptError(told) from error
         pictures = [data for node, data in result.images if node == self.places.output]
         if not pictures:
             raise PromptError("The graph ended without a picture.", self.places.output, "SaveImage")
         return pictures[0]
+
+    def cancel(self, queued: Queued) -> None:
+        """End its prompt, waiting or running, and nobody else's."""
+        self.client.cancel(queued.prompt_id)
 
     def _filled(self, case: Case, image: str, seed: int) -> Graph:
         return filled(self.graph, self.places, image, case.instruction, case.task, seed)

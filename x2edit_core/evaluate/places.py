@@ -23,6 +23,7 @@ _TEXTS = {
     "CLIPTextEncodeFlux": ("clip_l", "t5xxl"),
     "ICEditConditioning": ("instruction",),
     "X2EditTextEncode": ("instruction",),
+    "X2EditQwenTextEncode": ("instruction",),
     "X2EditClassify": ("instruction",),
     "X2EditEarlyFilter": ("instruction",),
     "X2EditEarlyFilterAdvanced": ("instruction",),

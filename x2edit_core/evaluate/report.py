@@ -13,8 +13,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ..demo import scenebench
-from ..scoring import METRICS
+from ..choosing.scoring import METRICS
+from ..scenes import scenebench
 from ..tasks import Task
 from .run import Outcome
 from .scores import SCENE_SCORES
@@ -60,7 +60,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """`tasks.<label>` with the mean of each measure, `count` and `failed`; `average` over the labels; for scenes also
-    `scenebench` in the form of `demo.scenebench.summary`, where a failed case is an edit without success."""
+    `scenebench` in the form of `scenes.scenebench.summary`, where a failed case is an edit without success."""
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault(outcome.label, []).append(outcome)

@@ -7,6 +7,7 @@ judges that did not answer are tried once more.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -15,11 +16,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..data.picture_files import as_png
 from ..errors import X2EditError
-from ..picture_files import as_png
+from ..files import replacing
 from ..workflow.client import ServerError
 from .cases import Case, CaseError
-from .editor import Editor
+from .editor import Editor, Queued
 from .scores import Scorer
 
 RESULTS = "results.jsonl"
@@ -66,48 +68,106 @@ class Evaluation:
         cases: Iterable[Case | CaseError],
         on_outcome: Callable[[Outcome, bool], None] = lambda outcome, kept: None,
     ) -> list[Outcome]:
-        """Edit and score `cases`. `on_outcome` hears of each, and whether it was done before.
+        """Edit and score `cases`, each while the host is already at work on the next.
 
-        Raises `ServerError` when the host is gone; everything up to then is kept.
+        `on_outcome` hears of each in turn, and whether it was done before. Raises `ServerError` when the host is gone;
+        everything up to then is kept, and a prompt that nobody waits for is taken back.
         """
         for name in (EDITS, PICTURES):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         kept = load_results(self.folder)
         outcomes: list[Outcome] = []
-        with open(self.folder / RESULTS, "ab") as log:
-            for case in _named_apart(cases):
-                outcome = self._outcome(case, kept)
-                was_kept = outcome is kept.get(outcome.name)
-                if not was_kept:
-                    log.write(_line(outcome))
-                    log.flush()
-                on_outcome(outcome, was_kept)
-                outcomes.append(outcome)
+        begun: _Begun | None = None
+        try:
+            with open(self.folder / RESULTS, "ab") as log:
+                todo = _named_apart(cases)
+                begun = self._begin_next(todo, kept)
+                while begun is not None:
+                    current, begun = begun, None
+                    self._finish_edit(current)
+                    if isinstance(current.failure, ServerError):
+                        raise current.failure
+                    begun = self._begin_next(todo, kept)
+                    outcome = self._outcome(current)
+                    if not current.kept:
+                        log.write(_line(outcome))
+                        log.flush()
+                    on_outcome(outcome, current.kept)
+                    outcomes.append(outcome)
+        except BaseException:
+            self._give_up(begun)
+            raise
         return outcomes
 
-    def _outcome(self, case: Case | CaseError, kept: Mapping[str, Outcome]) -> Outcome:
-        """The one that was kept if it still holds, else a new one."""
+    def _begin_next(self, cases: Iterator[Case | CaseError], kept: Mapping[str, Outcome]) -> _Begun | None:
+        """The next case, in the host's hands where it needs an edit, so that the host works while others are scored."""
+        case = next(cases, None)
+        if case is None:
+            return None
         if isinstance(case, CaseError):
-            return Outcome(str(case), "unreadable", error=str(case))
-        outcome = Outcome(case.name, case.label, case.task.english, case.instruction)
+            return _Begun(case, Outcome(str(case), "unreadable", error=str(case)))
+        begun = _Begun(case, Outcome(case.name, case.label, case.task.english, case.instruction))
+        begun.attempt(lambda: self._begin(case, begun, kept.get(case.name)))
+        return begun
+
+    def _begin(self, case: Case, begun: _Begun, earlier: Outcome | None) -> None:
+        source = case.source()
+        edit_key = self.editor.key(case, source, self.seed)
+        key = f"{edit_key}-{_digest([self.scored_by, *_answer(case)])}"
+        if earlier and earlier.done and earlier.key == key and _there(self.folder / earlier.edit):
+            begun.outcome, begun.kept = earlier, True
+            return
+        begun.outcome = replace(begun.outcome, key=key, **_shown(case, source, self.folder))
+        begun.edit = f"{EDITS}/{_file_name(case.name)}.{edit_key}.png"
+        if not _there(self.folder / begun.edit):
+            begun.queued = self.editor.begin(case, as_png(source), self.seed)
+
+    def _finish_edit(self, begun: _Begun) -> None:
+        """Wait for the edit and write it."""
+        queued = begun.queued
+        if queued is not None:
+            begun.attempt(lambda: _write(self.folder / begun.edit, self.editor.finish(queued)))
+
+    def _outcome(self, begun: _Begun) -> Outcome:
+        """The one that was kept if it still holds, else that of the finished edit."""
+        case = begun.case
+        if begun.kept or isinstance(case, CaseError):
+            return begun.outcome
+        outcome = begun.outcome
         try:
-            source = case.source()
-            edit_key = self.editor.key(case, source, self.seed)
-            key = f"{edit_key}-{_digest([self.scored_by, *_answer(case)])}"
-            earlier = kept.get(case.name)
-            if earlier and earlier.done and earlier.key == key and _there(self.folder / earlier.edit):
-                return earlier
-            outcome = replace(outcome, key=key, **_shown(case, source, self.folder))
-            edit = f"{EDITS}/{_file_name(case.name)}.{edit_key}.png"
-            if not _there(self.folder / edit):
-                _write(self.folder / edit, self.editor.edit(case, as_png(source), self.seed))
-            outcome = replace(outcome, edit=edit)
-            row = self.scorer.score(case, (self.folder / edit).read_bytes())
+            if begun.failure is not None:
+                raise begun.failure
+            outcome = replace(outcome, edit=begun.edit)
+            row = self.scorer.score(case, (self.folder / begun.edit).read_bytes())
         except ServerError:
             raise
         except (X2EditError, OSError) as error:
             return replace(outcome, error=str(error))
         return replace(outcome, scores=row.scores, reason=row.reason, fault=row.fault, note=row.note)
+
+    def _give_up(self, begun: _Begun | None) -> None:
+        """Take back what the host has not been waited for: nobody would fetch it."""
+        if begun is not None and begun.queued is not None:
+            with contextlib.suppress(X2EditError):
+                self.editor.cancel(begun.queued)
+
+
+@dataclass
+class _Begun:
+    """A case on its way. `edit` is where its picture goes; a `failure` waits until it is the case's turn."""
+
+    case: Case | CaseError
+    outcome: Outcome
+    kept: bool = False
+    edit: str = ""
+    queued: Queued | None = None
+    failure: X2EditError | OSError | None = None
+
+    def attempt(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except (X2EditError, OSError) as error:
+            self.failure = error
 
 
 def load_results(folder: Path) -> dict[str, Outcome]:
@@ -199,7 +259,5 @@ def _suffix(data: bytes) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, whenever the process ends."""
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_bytes(data)
-    partial.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(data)

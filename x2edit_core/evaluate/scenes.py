@@ -9,10 +9,10 @@ from functools import cache, partial
 import numpy as np
 from safetensors.torch import load_file
 
-from ..demo import AUTOENCODER, autoencoder, scenebench
-from ..demo.scenebench import RoundTrip, Score
-from ..demo.scenes import TASKS, EditCase, Language, make_case
+from ..miniature import AUTOENCODER, autoencoder
 from ..pixels import Size, resize
+from ..scenes import TASKS, EditCase, Language, make_case, scenebench
+from ..scenes.scenebench import RoundTrip, Score
 from ..tasks import Task
 from ..workflow.client import Client, Graph, PromptError
 from .cases import Case, decoded, png

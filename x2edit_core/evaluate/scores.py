@@ -15,11 +15,11 @@ from ..chat.features import FolderFeatures
 from ..chat.folder import FolderChat
 from ..chat.keys import written_by_hand
 from ..chat.transport import Limits
+from ..choosing.judge import ScoreJudge
+from ..choosing.scoring import Edit, Encoder, encoded, judged, measured
 from ..data.pictures import MOST_STRETCH, check_aspects, check_together, stretch
-from ..demo.scenebench import RoundTrip
-from ..geometry import Size
-from ..judge import ScoreJudge
-from ..scoring import Edit, Encoder, encoded, judged, measured
+from ..pixels import size_of
+from ..scenes.scenebench import RoundTrip
 from .cases import Case, decoded, decoded_mask
 from .config import EncodersConfig, EvaluateConfig, JudgeConfig
 from .scenes import score_scene
@@ -81,19 +81,15 @@ def _check_shapes(case: Case, edit: Edit) -> None:
     if case.target and case.scene is None:
         check_together((case.source, case.target), (case.where("source"), case.where("target")))
     if edit.mask is not None:
-        check_aspects(_size(edit.source), Size(*edit.mask.shape[1:3]), case.where("source"), case.where("mask"))
+        check_aspects(size_of(edit.source), size_of(edit.mask), case.where("source"), case.where("mask"))
 
 
 def _note(edit: Edit) -> str:
     """What to know about an edit of another shape than its source, to which measures bring it."""
-    source, made = _size(edit.source), _size(edit.edit)
+    source, made = size_of(edit.source), size_of(edit.edit)
     if stretch(source, made) <= MOST_STRETCH:
         return ""
     return f"the edit is {made}, of another shape than its source of {source}: it was squashed to be measured"
-
-
-def _size(picture: Tensor) -> Size:
-    return Size(*picture.shape[1:3])
 
 
 def scorer(config: EvaluateConfig, round_trip: RoundTrip) -> Scorer:

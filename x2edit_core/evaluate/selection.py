@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from ..demo.scenes import TASKS
 from ..errors import X2EditError
+from ..scenes import TASKS
 from ..tasks import Task
 from .cases import Case, CaseError
 from .config import CasesConfig

@@ -86,7 +86,7 @@ def _run(config: TrainConfig, minutes: float | None, prepare_only: bool) -> None
 
 def _train(config: TrainConfig, ranks: Ranks, minutes: float | None, prepare_only: bool) -> None:
     prepare_host(config.device)
-    setup = importlib.import_module("..comfy_bridge.training_setup", __package__)
+    setup = importlib.import_module("..comfy_bridge.training.setup", __package__)
     try:
         # The first process prepares the data for all.
         parts = in_turn(ranks.rank, ranks.world, lambda: setup.assemble(config, ranks, _preparing()))

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from ..adapter import Adapter, AdapterSpec
-from ..families import FLUX1, Family, Shape, Site
-from ..moe import LowRank
+from ..adapters.adapter import Adapter, AdapterSpec
+from ..adapters.moe import LowRank
+from ..families import FLUX1, QWEN_IMAGE, Family, Shape, Site
 from ..tasks import TASK_COUNT
 from .batches import generator
 from .config import AdapterConfig, Kind
@@ -29,7 +29,9 @@ def spec_for(kind: Kind, config: AdapterConfig, shape: Shape, family: Family = F
         config.alpha or float(config.rank),
         shared=kind == "lora" or (config.shared and not kind.startswith("icedit")),
         order="topk_first" if kind == "icedit_moe" else "softmax_first",
-        offsets=(0, 0) if kind.startswith("icedit") else (config.offset_512, config.offset_1024),
+        offsets=(0, 0)
+        if kind.startswith("icedit") or family is QWEN_IMAGE
+        else (config.offset_512, config.offset_1024),
         plain_rank=config.plain_rank,
         family=family.name,
     )

@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from ..errors import X2EditError
-from ..formats.files import missing_folders, remove_empty, save_pickled
+from ..files import missing_folders, remove_empty, save_pickled
 
 logger = logging.getLogger(__name__)
 _NAME = re.compile(r"^state-(\d+)\.pt$")

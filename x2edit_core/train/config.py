@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from ..errors import X2EditError
 from ..flow import TimeLaw
+from ..miniature.qwen import HEAD
 from ..settings import ConfigError, FilePath, Range, parse_settings, range_faults, read_toml
 from ..tasks import TASK_COUNT, Task
 from .forms import DIPTYCHS
@@ -33,7 +34,7 @@ MOST_BATCHES = 10**8
 class ModelConfig:
     """What is trained on.
 
-    `base`: a FLUX file, or `demo:x2edit` / `demo:fill`; for kind `base` the file to start from, empty for random
+    `base`: a model file, or `demo:` and a name of `miniature.BASES`; for kind `base` the file to start from, empty for random
     weights. `clip` lists text encoder files (CLIP-L and T5), or names one embedded encoder's file, or `demo` for the
     shipped one; `vae` is a file or `demo`. `weights` holds an adapter's base as it is, in 8 bits, or in host memory, from
     where block after block visits the device. `train_text` trains the embedded text encoder along with a base.
@@ -64,6 +65,14 @@ class FluxConfig:
     pooled: Annotated[int, Range(1, 65536)] = 192
     guidance: bool = False
     fill: bool = False
+
+
+@dataclass(frozen=True)
+class QwenConfig:
+    """Size of a new Qwen-Image (kind `base`), instead of a FLUX; 0 blocks: none. It reads the shipped text encoder."""
+
+    blocks: Annotated[int, Range(0, 512)] = 0
+    hidden: Annotated[int, Range(HEAD, 16384, multiple=HEAD)] = 128
 
 
 @dataclass(frozen=True)
@@ -162,6 +171,7 @@ class TrainConfig:
     shard: Shard = "none"
     model: ModelConfig = field(default_factory=ModelConfig)
     flux: FluxConfig = field(default_factory=FluxConfig)
+    qwen: QwenConfig = field(default_factory=QwenConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -207,7 +217,8 @@ def _data_faults(config: TrainConfig) -> list[str]:
     if unknown := set(data.mix) - set(MODES):
         faults.append(f"data.mix names {', '.join(sorted(unknown))}; there are: {', '.join(MODES)}")
     diptychs = [mode for mode in DIPTYCHS if data.mix.get(mode)]
-    if diptychs and not (config.kind == "base" and config.flux.fill and data.kind == "scenes"):
+    fill = config.flux.fill and not config.qwen.blocks
+    if diptychs and not (config.kind == "base" and fill and data.kind == "scenes"):
         faults.append(
             f"data.mix.{diptychs[0]} is for kind base with flux.fill = true on scenes; ICEdit's kinds need edit"
         )
@@ -266,6 +277,14 @@ def _model_faults(config: TrainConfig) -> list[str]:
         f"model.weights = {model.weights!r} is for a base that stays as it is; kind base trains it": trains_base
         and model.weights != "default",
         "model.alignnet is for adapters; kind base has a text encoder of its own": trains_base and bool(model.alignnet),
+        f"qwen.blocks = {config.qwen.blocks} is for kind base, which makes a new Qwen-Image": bool(config.qwen.blocks)
+        and not trains_base,
+        "model.train_text is for a FLUX; a new Qwen-Image reads the shipped text encoder as it is": bool(
+            config.qwen.blocks
+        )
+        and model.train_text,
+        f"model.precision = {model.precision!r}: a new Qwen-Image is trained in float32": bool(config.qwen.blocks)
+        and model.precision != "float32",
         "model.train_alignnet needs model.alignnet: a file of AlignNet, or new": model.train_alignnet
         and not model.alignnet,
     }

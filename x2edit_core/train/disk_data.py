@@ -19,11 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from ..data.pairs import Pair, SampleError
+from ..data.picture_files import READING
 from ..data.readers import existing, nothing_usable
 from ..data.summary import DataSummary, summary_of
-from ..formats.files import save_atomically
+from ..files import save_atomically
 from ..geometry import BUCKETS_512, BUCKETS_1024, Size, nearest_bucket, snap
-from ..picture_files import READING
 from .batches import NOT_FINITE
 from .config import DataConfig
 from .forms import Form, example_of, pictures_of, said
@@ -46,10 +46,12 @@ class Stored:
 
 
 class DiskPool:
-    """Encoded samples, read when asked for; `summary` says what the data turned out to be."""
+    """Encoded samples, read when asked for; `sizes` are those of their buckets, `summary` what the data turned out to be."""
 
-    def __init__(self, stored: Sequence[Stored], form: Form, mode: Mode, summary: DataSummary) -> None:
-        self._stored, self.summary = stored, summary
+    def __init__(
+        self, stored: Sequence[Stored], form: Form, mode: Mode, sizes: Sequence[Size], summary: DataSummary
+    ) -> None:
+        self._stored, self._sizes, self.summary = stored, sizes, summary
         self._form: Form = form
         self._mode: Mode = mode
         self.tasks = [item.pair.task.id for item in stored]
@@ -58,7 +60,7 @@ class DiskPool:
     @property
     def words(self) -> list[str]:
         """Everything that is said, for encoding ahead."""
-        return [said(self._form, self._mode, item.pair.instruction) for item in self._stored]
+        return [said(self._form, self._mode, item.pair.instruction, self._sizes[item.bucket]) for item in self._stored]
 
     def name_of(self, index: int) -> str:
         """Where a sample comes from, for people."""
@@ -108,7 +110,10 @@ def disk_pools(
         [sizes[item.bucket] for item in stored],
         skipped,
     )
-    return {"edit": DiskPool(stored, form, "edit", summary), "copy": DiskPool(stored, form, "copy", summary)}
+    return {
+        "edit": DiskPool(stored, form, "edit", sizes, summary),
+        "copy": DiskPool(stored, form, "copy", sizes, summary),
+    }
 
 
 def _list_skipped(skipped: Sequence[SampleError], usable: int, file: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..demo import scenes
+from .. import scenes
 from ..errors import X2EditError
 
 SHARD = 200

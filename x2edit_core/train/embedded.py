@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..demo import text
-from ..demo.autoencoder import Autoencoder, initial_weights, to_pixels
+from ..miniature import text
+from ..miniature.autoencoder import Autoencoder, initial_weights, to_pixels
 
 
 def digest_of(weights: dict[str, Tensor]) -> str:
@@ -64,9 +63,3 @@ class EmbeddedText(nn.Module):
     def forward(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         weight = self.encoder.embedding.weight
         return self.encoder(text.batch(texts, self.encoder.config.table).to(weight.device))
-
-
-def sizes(path: Path) -> dict[str, list[int]]:
-    """Name → shape of a safetensors file's tensors, without reading them."""
-    with safe_open(path, framework="pt") as file:
-        return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

@@ -1,4 +1,4 @@
-"""How an edit is shown to FLUX: beside the target as reference tokens (X2Edit), or within it as a diptych (ICEdit).
+"""How an edit is shown to the model: beside the target as reference tokens (X2Edit), or within it as a diptych (ICEdit).
 
 A form says which pictures of a sample are encoded, and how their latents become an example.
 """
@@ -13,9 +13,13 @@ import torch
 from torch import Tensor
 
 from ..diptych import sentence
+from ..families import FLUX1, QWEN_IMAGE, Family
+from ..geometry import Size
+from ..qwen_prompt import around_instruction
 from .samples import Example, Mode, Picture
 
-Form = Literal["reference", "diptych"]
+Form = Literal["reference", "named", "diptych"]
+"""`named` is `reference` with the whole prompt of Qwen-Image around the instruction, which names the picture's size."""
 LATENT_PX = 8
 MASK_CHANNELS = LATENT_PX * LATENT_PX
 GREY = 128
@@ -26,14 +30,16 @@ DIPTYCHS: dict[Mode, Mode] = {"diptych": "edit", "diptych_copy": "copy"}
 """The modes of a base that learns both forms, and what they are within the form `diptych`."""
 
 
-def form_of(kind: str) -> Form:
+def form_of(kind: str, family: Family = FLUX1) -> Form:
     """ICEdit's kinds work on diptychs."""
-    return "diptych" if kind.startswith("icedit") else "reference"
+    if kind.startswith("icedit"):
+        return "diptych"
+    return "named" if family is QWEN_IMAGE else "reference"
 
 
 def pictures_of(form: Form, source: Picture | None, target: Picture) -> dict[str, Picture]:
     """The pictures to encode, by name; uint8 [B, H, W, 3] in and out."""
-    if form == "reference":
+    if form != "diptych":
         return {"target": target} | ({} if source is None else {"source": source})
     if source is None:
         return {"target": target, "blank": np.full_like(target, GREY)}
@@ -41,17 +47,20 @@ def pictures_of(form: Form, source: Picture | None, target: Picture) -> dict[str
     return {name: np.concatenate(pair, axis=-2) for name, pair in panels.items()}
 
 
-def said(form: Form, mode: Mode, instruction: str) -> str:
-    """What the text encoder reads: nothing for a copy; for an edit in a diptych ICEdit's sentence around it."""
+def said(form: Form, mode: Mode, instruction: str, size: Size) -> str:
+    """What the text encoder reads of a picture of `size`: nothing for a copy; for an edit in a diptych ICEdit's sentence
+    around it."""
     if mode == "copy":
-        return ""
+        instruction = ""
+    if form == "named":
+        return instruction.join(around_instruction(size))
     return sentence(instruction) if form == "diptych" and mode == "edit" else instruction
 
 
 def example_of(form: Form, mode: Mode, latents: Mapping[str, Tensor], instruction: str, task: int) -> Example:
     """The example of one row's latents [16, h, w], named as `pictures_of` names them."""
-    instruction = said(form, mode, instruction)
-    if form == "reference":
+    instruction = said(form, mode, instruction, pixels_of(next(iter(latents.values()))))
+    if form != "diptych":
         source = latents.get("source")
         if mode == "copy":
             assert source is not None, "copying needs a source"
@@ -62,6 +71,11 @@ def example_of(form: Form, mode: Mode, latents: Mapping[str, Tensor], instructio
     masked = latents["masked"]
     target = latents["copy" if mode == "copy" else "target"]
     return Example(target, instruction, task, concat=_concat(masked, masked.shape[-1] // 2))
+
+
+def pixels_of(latent: Tensor) -> Size:
+    """The size of the picture that a latent [..., h, w] is of."""
+    return Size(latent.shape[-2] * LATENT_PX, latent.shape[-1] * LATENT_PX)
 
 
 def _concat(masked: Tensor, first: int) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..formats.files import replacing
+from ..files import replacing
 
 logger = logging.getLogger(__name__)
 _STEP = re.compile(r"[0-9]{1,18}")

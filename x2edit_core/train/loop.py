@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from .. import flow
 from ..errors import X2EditError
 from ..settings import parse_toml, to_toml
+from ..shift import FLUX_SCHEDULE, Schedule
 from . import losses
 from .batches import Batches, Ranks
 from .checkpoints import load_newest, require_same, require_same_models, save_state
@@ -45,7 +46,8 @@ class Parts:
     """What a run is made of. `weights` holds all that is trained; `export` writes the result into the run's folder.
 
     `blocks` are the base's, which several processes may share out, frozen or part of `weights`. `models` names what the
-    run stands on, by part: it goes on with the same alone. `remarks` are for the summary of the run.
+    run stands on, by part: it goes on with the same alone. `remarks` are for the summary of the run. `schedule` are the base's
+    own sigmas, for pictures on the way.
     """
 
     model: Model
@@ -60,6 +62,7 @@ class Parts:
     blocks: Sequence[nn.Module] = ()
     models: Mapping[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    schedule: Schedule = FLUX_SCHEDULE
 
 
 class Stopped(Exception):
@@ -91,7 +94,7 @@ class Trainer:
         self._journal = RunJournal(config, self.step) if parts.ranks.rank == 0 else None
         self._preview = None
         if config.sample_every and parts.decode and parts.ranks.rank == 0:
-            self._preview = Preview(parts.batches.first(), parts.decode, config.sample_steps)
+            self._preview = Preview(parts.batches.first(), parts.decode, config.sample_steps, parts.schedule)
 
     def run(self, on_step: Callable[[StepReport], None] = lambda report: None) -> Path | None:
         """Train to the end and return the exported result; None where another process exports, or nothing was learnt.

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from .. import flow
-from ..shift import FLUX_SCHEDULE
+from ..shift import Schedule
 from .model import Inputs, Model
 from .samples import Batch, TextEncoder
 
@@ -24,12 +24,12 @@ SHOWN = 4
 class Preview:
     """The first samples of a batch, always with the same noise, so that sheets of different steps compare."""
 
-    def __init__(self, batch: Batch, decode: Decoder, steps: int) -> None:
-        self._batch, self._decode, self._steps = batch.first(SHOWN), decode, steps
+    def __init__(self, batch: Batch, decode: Decoder, steps: int, schedule: Schedule) -> None:
+        self._batch, self._decode, self._steps, self._schedule = batch.first(SHOWN), decode, steps, schedule
 
     def draw(self, model: Model, text: TextEncoder, path: Path) -> None:
         """A sheet of one row per sample: what it is shown, what the model makes of it, what it should make."""
-        edited = sampled(model, text, self._batch, self._steps)
+        edited = sampled(model, text, self._batch, self._steps, self._schedule)
         columns = [self._batch.reference, edited, self._batch.target]
         pictures = [self._decode(column.float().cpu()) for column in columns if column is not None]
         rows = torch.cat([part.flatten(0, 1) for part in pictures], 1)
@@ -38,14 +38,14 @@ class Preview:
 
 
 @torch.no_grad()
-def sampled(model: Model, text: TextEncoder, batch: Batch, steps: int) -> Tensor:
+def sampled(model: Model, text: TextEncoder, batch: Batch, steps: int, schedule: Schedule) -> Tensor:
     """The batch edited from its own noise by Euler steps over the reference pipeline's sigmas, [B, 16, h, w]."""
     device = model.device
     context, pooled = text(batch.instructions)
     references = () if batch.reference is None else (batch.reference.to(device),)
     concat = None if batch.concat is None else batch.concat.to(device)
     latent = batch.noise.to(device)
-    sigmas = FLUX_SCHEDULE.sigmas(steps, latent.shape[-1] * latent.shape[-2] // 4)
+    sigmas = schedule.sigmas(steps, latent.shape[-1] * latent.shape[-2] // 4)
     for sigma, following in itertools.pairwise(sigmas):
         times = torch.full((len(latent),), sigma, device=device)
         inputs = Inputs(latent, times, context, pooled, batch.tasks, references, concat)

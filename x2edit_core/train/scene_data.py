@@ -14,12 +14,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..data.summary import DataSummary
-from ..formats.files import save_atomically
+from ..files import save_atomically
 from ..geometry import Size
 from ..tasks import Task
 from .config import DataConfig
 from .draw import SceneSet, drawn_shards
-from .forms import DIPTYCHS, Form, example_of, pictures_of, said
+from .forms import DIPTYCHS, Form, example_of, pictures_of, pixels_of, said
 from .samples import Example, Mode, PictureEncoder
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,8 @@ class ScenePool:
     @property
     def words(self) -> list[str]:
         """Everything that is said, for encoding ahead."""
-        return [said(self._form, self._mode, words) for words in self._words]
+        size = pixels_of(next(iter(self._latents.values())))
+        return [said(self._form, self._mode, words, size) for words in self._words]
 
     def with_mode(self, mode: Mode) -> ScenePool:
         """The same scenes, learnt in another way."""

@@ -135,10 +135,18 @@ class Client:
         """
         with self._listening(graph, on_progress):
             prompt_id = self.queue(graph)
-            try:
-                self.wait_until(lambda: self.history(prompt_id) is not None, timeout, "finish the graph")
-            except TimedOut as error:
-                raise TimedOut(str(error), prompt_id) from None
+            self.wait_for(prompt_id, timeout)
+        return self.result(prompt_id)
+
+    def wait_for(self, prompt_id: str, timeout: float = 900.0) -> None:
+        """Return once the prompt has ended, however it did. Raises `TimedOut`; the prompt then stays with the host."""
+        try:
+            self.wait_until(lambda: self.history(prompt_id) is not None, timeout, "finish the graph")
+        except TimedOut as error:
+            raise TimedOut(str(error), prompt_id) from None
+
+    def result(self, prompt_id: str) -> Result:
+        """What a prompt that has ended left; raises `PromptError` if any node failed."""
         record = self.history(prompt_id)
         assert record is not None
         _raise_failure(record["status"])

@@ -9,12 +9,13 @@ from typing import Any
 from ..errors import X2EditError
 from .client import Client, Graph
 from .graph import to_api
+from .shipped import present
 
 
 def load_graph(path: Path, client: Client) -> Graph:
     """The workflow at `path`, in the page's form or the API's, as the API takes it; raises `X2EditError`."""
     try:
-        saved: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+        saved: Any = json.loads(present(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise X2EditError(f"{path} cannot be read as a workflow: {error}") from error
     if isinstance(saved, dict) and "nodes" in saved:

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...attach import Forward
+from ...adapters.attach import Forward, overridden
 from ...errors import ModelMismatchError
 from ...reference import foreign_method
 from ..call import Call
@@ -53,7 +53,11 @@ class Branches:
     def tell(self, options: dict[str, Any], referenced: bool) -> None:
         """Note a pass; the host says by `cond_or_uncond` whether it is of the positive (0) or the negative branch (1)."""
         self._referenced.update(dict.fromkeys(options.get("cond_or_uncond", ()), referenced))
-        if self._referenced.get(0) and self._referenced.get(1) is False:
+        if len(self._referenced) < 2:
+            return
+        positive, negative = self._referenced[0], self._referenced[1]
+        self._referenced.clear()  # the next pass may be of a graph that was changed
+        if positive and not negative:
             say_once(
                 "negative without reference",
                 "X2Edit: the negative conditioning has no reference, the positive has one, so guidance also pushes away from "
@@ -70,22 +74,15 @@ class Centring:
 
     @contextlib.contextmanager
     def placing(self) -> Iterator[None]:
-        network, missing = self._network, object()
-        before, original = network.__dict__.get("process_img", missing), network.process_img
+        original = self._network.process_img
 
         def process_img(x: Tensor, *args: Any, **kwargs: Any) -> Any:
             tokens, ids, *rest = original(x, *args, **kwargs)
             self._placed = True
             return (tokens, self._centred(x, ids), *rest)
 
-        network.__dict__["process_img"] = process_img
-        try:
+        with overridden([(self._network, "process_img", process_img)]):
             yield
-        finally:
-            if before is missing:
-                del network.__dict__["process_img"]
-            else:
-                network.__dict__["process_img"] = before
 
     def _centred(self, x: Tensor, ids: Tensor) -> Tensor:
         """Position ids [B, T, 3] of latent x [B, C, t, h, w]; an odd number of rows or columns moves them by one."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..pairs import Pair, SampleError
-from ..rows import Row, rows_of
+from ..rows import Row, pairs_of
 from ..rows import finds as rows_found
 from ..texts import instruction_of
 
@@ -21,15 +21,11 @@ def finds(path: Path) -> bool:
 
 
 def read(path: Path) -> Iterator[Pair | SampleError]:
-    for row in rows_of(path, _NEEDED, _NEEDED, KIND):
-        try:
-            yield row if isinstance(row, SampleError) else _pair(row)
-        except SampleError as error:
-            yield error
+    return pairs_of(path, _NEEDED, _NEEDED, KIND, _pair)
 
 
 def _pair(row: Row) -> Pair:
-    picture = next((name for name in ("input_image_raw", "input_image") if name in row.columns), None)
+    picture = next((name for name in ("input_image_raw", "input_image") if name in row.file.columns), None)
     if picture is None:
         raise SampleError(f"{row.where}: there is no column input_image", "no picture in a row")
     told = row.values

@@ -10,8 +10,8 @@ from ...paths import file_inside
 from ..files import pair_of_files
 from ..folders import files_below
 from ..pairs import Pair, SampleError
+from ..rows import Row, pairs_of
 from ..rows import finds as rows_found
-from ..rows import rows_of
 from ..texts import instruction_of, json_of
 
 KIND = "magicbrush"
@@ -35,18 +35,14 @@ def read(path: Path) -> Iterator[Pair | SampleError]:
         for listed in lists:
             yield from _turns(listed)
         return
-    for row in rows_of(path, _NEEDED, _TOLD, KIND):
-        if isinstance(row, SampleError):
-            yield row
-            continue
-        named = "img_id" in row.values and "turn_index" in row.values
-        name = f"{row.values['img_id']} turn {row.values['turn_index']}" if named else row.where
-        try:
-            instruction = instruction_of(row.values["instruction"], row.where)
-        except SampleError as error:
-            yield error
-        else:
-            yield row.pair(name, instruction, (), _COLUMNS, crop_bottom=_BOTTOM)
+    yield from pairs_of(path, _NEEDED, _TOLD, KIND, _pair)
+
+
+def _pair(row: Row) -> Pair:
+    named = "img_id" in row.values and "turn_index" in row.values
+    name = f"{row.values['img_id']} turn {row.values['turn_index']}" if named else row.where
+    instruction = instruction_of(row.values["instruction"], row.where)
+    return row.pair(name, instruction, (), _COLUMNS, crop_bottom=_BOTTOM)
 
 
 def _lists(path: Path) -> list[Path]:

@@ -1,0 +1,1 @@
+"""Adapters: the routed maths, what one holds, where it attaches, and its files."""

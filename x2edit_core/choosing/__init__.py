@@ -1,0 +1,1 @@
+"""Who decides which edit is better, and what it takes to ask."""

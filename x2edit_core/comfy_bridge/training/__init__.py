@@ -1,0 +1,1 @@
+"""Training in the host: models, text, set-up, the node and the script."""

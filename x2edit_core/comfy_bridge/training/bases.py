@@ -1,0 +1,70 @@
+"""Small bases of the host's own classes with explicit sizes, drawn from nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...miniature.qwen import CONTEXT, sizes
+from ...train.batches import generator
+from ...train.config import FluxConfig, QwenConfig
+from ..host import comfy
+
+_ZERO_IN_FLUX = ("_mod.", "modulation", "final_layer.linear.weight")
+_ZERO_IN_QWEN = ("_mod.", "norm_out.linear", "proj_out")
+"""Modulations and the output begin at zero: every block begins as the identity."""
+
+
+def new_flux(config: FluxConfig, seed: int) -> Any:
+    """A FLUX with float32 weights drawn from the seed: Xavier's for layers, zero for modulations and the output."""
+    flux = comfy.ldm.flux.model.Flux(
+        image_model="flux",
+        in_channels=96 if config.fill else 16,
+        out_channels=16,
+        vec_in_dim=config.pooled,
+        context_in_dim=config.context,
+        hidden_size=config.hidden,
+        mlp_ratio=4.0,
+        num_heads=config.hidden // 128,
+        depth=config.double,
+        depth_single_blocks=config.single,
+        axes_dim=[16, 56, 56],
+        theta=10000,
+        patch_size=2,
+        qkv_bias=True,
+        guidance_embed=config.guidance,
+        txt_ids_dims=[],
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+        operations=comfy.ops.disable_weight_init,
+    )
+    return _drawn(flux, generator(seed, "flux"), _ZERO_IN_FLUX)
+
+
+def new_qwen(config: QwenConfig, seed: int) -> Any:
+    """A Qwen-Image with float32 weights drawn from the seed: Xavier's for layers, zero for modulations and the output."""
+    network = comfy.ldm.qwen_image.model.QwenImageTransformer2DModel(
+        **sizes(config.hidden, config.blocks, CONTEXT),
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+        operations=comfy.ops.disable_weight_init,
+    )
+    return _drawn(network, generator(seed, "qwen"), _ZERO_IN_QWEN)
+
+
+def _drawn(network: nn.Module, source: torch.Generator, zero: tuple[str, ...]) -> nn.Module:
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            parameter.copy_(_initial(name, parameter, source, zero))
+    return network.requires_grad_(True)
+
+
+def _initial(name: str, parameter: Tensor, source: torch.Generator, zero: tuple[str, ...]) -> Tensor:
+    if any(part in name.lower() for part in zero):
+        return torch.zeros_like(parameter)
+    if parameter.ndim == 1:
+        return torch.ones_like(parameter) if "norm" in name else torch.zeros_like(parameter)
+    bound = (6 / sum(parameter.shape)) ** 0.5
+    return (torch.rand(parameter.shape, generator=source) * 2 - 1) * bound
