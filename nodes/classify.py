@@ -25,7 +25,7 @@ class X2EditClassify(io.ComfyNode):
             display_name="X2Edit Classify Instruction",
             category="X2Edit",
             description="Finds which of the sixteen tasks an instruction asks for. Without a language model it reads English "
-            "and Chinese wording by rules; whatever stays unclear becomes `other`, and the node says so.",
+            "and Chinese wording itself; whatever stays unclear becomes `other`, and the node says so.",
             search_aliases=[
                 "x2edit classifier",
                 "intent",
@@ -41,12 +41,12 @@ class X2EditClassify(io.ComfyNode):
                 Chat.Input(
                     "chat",
                     optional=True,
-                    tooltip="A language model to ask instead of the rules. If it fails, the rules answer and the node says so.",
+                    tooltip="A language model to ask instead. If it fails, the built-in reader answers and the node says so.",
                 ),
                 io.Image.Input(
                     "image",
                     optional=True,
-                    tooltip="The picture to edit, shown to models that can see. The rules do not look at it.",
+                    tooltip="The picture to edit, shown to models that can see. The built-in reader does not look at it.",
                 ),
                 io.Float.Input(
                     "minimum_confidence",
@@ -99,7 +99,7 @@ class X2EditClassify(io.ComfyNode):
             shown = f"{chosen.english} (chosen by hand)"
             show_on_node(shown, cls.hidden.unique_id)
             return io.NodeOutput(TaskChoice(chosen), chosen.english, 1.0, shown, ui=ui.PreviewText(shown))
-        # Its word lists take a fifth of a second to compile, which the server's start need not wait for.
+        # Its word lists and weights take a fifth of a second to load, which the server's start need not wait for.
         from ..x2edit_core.classify import classify
 
         picture = None if image is None else to_rgb(admitted.picture(image))[0]

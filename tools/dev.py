@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One entry point for everything around the code.
 
-host | demo | test | serve | bench | evaluate | graph | miniature | record | compat | mutants
+host | demo | test | serve | bench | evaluate | graph | miniature | classifier | record | compat | mutants
 
 Needs only Python 3.10 or newer; installs the pinned ComfyUI into a cache folder on first use. Written for Linux,
 macOS and Windows; run so far on Linux only. COMFYUI_PATH and COMFYUI_PYTHON make every command use a ComfyUI of your
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -112,6 +113,11 @@ def _miniature(args: argparse.Namespace) -> int:
     return miniature.make(find_host(args.host), minutes=args.minutes, device=args.device, install=args.install)
 
 
+def _classifier(args: argparse.Namespace) -> int:
+    host, script = find_host(args.host), Path(__file__).with_name("classifier") / "train.py"
+    return subprocess.run([host.python, str(script)], check=False).returncode
+
+
 def _record(args: argparse.Namespace) -> int:
     with Server(find_host(args.host)) as server:
         print(*records.write(server, accept_breaking=args.accept_breaking), sep="\n")
@@ -190,6 +196,8 @@ def _parser() -> argparse.ArgumentParser:
     mini.add_argument("--minutes", type=float, help="stop after this long; the same command goes on")
     mini.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     mini.add_argument("--install", action="store_true", help="replace the shipped models when all stages are done")
+
+    command("classifier", _classifier, "train the classifier's weights from the labelled instructions, in minutes")
 
     record = command("record", _record, "record the nodes' schemas: the public contract and the English locale")
     record.add_argument("--accept-breaking", action="store_true", help="even what breaks saved graphs")

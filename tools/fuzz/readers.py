@@ -21,7 +21,8 @@ from x2edit_core.alignnet import load_alignnet
 from x2edit_core.chat import Message, answers, likelihoods, transport
 from x2edit_core.chat.thinking import strip_thinking
 from x2edit_core.choosing.judge import ANSWERS, ChatJudge, ScoreJudge
-from x2edit_core.classify import answer, rules
+from x2edit_core.classify import answer
+from x2edit_core.classify import read as read_words
 from x2edit_core.errors import X2EditError
 from x2edit_core.evaluate.cases import CaseError, decoded_mask
 from x2edit_core.evaluate.readers import read_cases
@@ -198,7 +199,7 @@ def _replies(data: bytes, folder: Path) -> None:
 
 def _instruction(data: bytes, folder: Path) -> None:
     del folder
-    assert 0 <= rules.read(data.decode("utf-8", "replace")).confidence <= 1
+    assert 0 <= read_words(data.decode("utf-8", "replace")).confidence <= 1
 
 
 def _completion(data: bytes, folder: Path) -> None:

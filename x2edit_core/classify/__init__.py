@@ -1,7 +1,7 @@
 """From an instruction to one of the sixteen tasks, with a confidence and the reasons for it.
 
-`classify` reads the wording by rules (English and Chinese, no model needed) or asks a language model (`answer`); a lost
-or unclear model is said aloud, never hidden. Tasks are defined by the released checkpoint, see `x2edit_core.tasks`.
+`classify` reads the wording itself (English and Chinese: learned weights over n-grams together with rules, see `model`)
+or asks a language model (`answer`); a lost or unclear model is said aloud, never hidden. Tasks: see `x2edit_core.tasks`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..errors import X2EditError
 from ..tasks import Task
 from .answer import Classification, UnreadableReplyError, ask
 from .language import UNKNOWN
-from .rules import Reading, read
+from .model import Reading, read
 from .wording import without_weights
 
 if TYPE_CHECKING:
@@ -34,28 +34,29 @@ def classify(
     """The task that `instruction` asks for.
 
     Args:
-        chat: a language model to ask instead of the rules; if it fails or names no task, the rules answer and `warning`
-            says so.
+        chat: a language model to ask instead; if it fails or names no task, the built-in reader answers and `warning` says so.
         image: the picture to be edited, for models that can see: a PIL image or a float tensor `[H, W, 3]`.
         minimum_confidence: below this, in 0–1, the answer is `Task.OTHER` with a warning.
         trigger_words: words of style LoRAs, comma-separated; they are taken out before anything is read.
     """
     wanted = without_weights(without_trigger_words(instruction, trigger_words)).strip()
     if chat is None:
-        return _doubted(_by_rules(wanted), minimum_confidence)
+        return _doubted(_read(wanted), minimum_confidence)
     try:
         return _doubted(ask(wanted, chat, image), minimum_confidence)
     except UnreadableReplyError as error:
-        return _instead(wanted, minimum_confidence, f"{error}; the rules decided instead.", error.report)
+        return _instead(wanted, minimum_confidence, f"{error}; the built-in reader decided instead.", error.report)
     except X2EditError as error:
-        return _instead(wanted, minimum_confidence, f"{chat.name} did not answer ({error}); the rules decided instead.")
+        return _instead(
+            wanted, minimum_confidence, f"{chat.name} did not answer ({error}); the built-in reader decided instead."
+        )
 
 
 def _instead(wanted: str, minimum: float, warning: str, reply: str = "") -> Classification:
-    """What the rules find where a model was asked in vain, with both their warnings and the model's `reply`."""
-    rules = _doubted(_by_rules(wanted), minimum)
-    warnings, reports = " ".join(filter(None, (warning, rules.warning))), "\n".join(filter(None, (rules.report, reply)))
-    return Classification(rules.task, rules.confidence, reports, warnings)
+    """What the built-in reader finds where a model was asked in vain, with both their warnings and the model's `reply`."""
+    own = _doubted(_read(wanted), minimum)
+    warnings, reports = " ".join(filter(None, (warning, own.warning))), "\n".join(filter(None, (own.report, reply)))
+    return Classification(own.task, own.confidence, reports, warnings)
 
 
 def without_trigger_words(instruction: str, trigger_words: str) -> str:
@@ -70,13 +71,15 @@ def without_trigger_words(instruction: str, trigger_words: str) -> str:
     return instruction.strip()
 
 
-def _by_rules(instruction: str) -> Classification:
+def _read(instruction: str) -> Classification:
     reading = read(instruction)
     warning = None
     if not instruction.strip():
         warning = "The instruction is empty: task `other`. Write what to change."
     elif reading.language == UNKNOWN:
-        warning = "The rules read English and Chinese only: task `other`. Choose the task by hand or connect a language model."
+        warning = (
+            "The classifier reads English and Chinese only: task `other`. Choose the task or connect a language model."
+        )
     return Classification(reading.task, reading.confidence, reading.report, warning)
 
 

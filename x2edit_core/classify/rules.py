@@ -1,4 +1,4 @@
-"""The default classifier: language, reading, decision. Pure Python, deterministic, one to two milliseconds an instruction."""
+"""What the rules make of an instruction: language, reading, decision. One voice of the default classifier, see `model`."""
 
 from __future__ import annotations
 

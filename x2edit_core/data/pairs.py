@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..classify import rules
+from ..classify import read
 from ..errors import X2EditError
 from ..tasks import Task
 from .faults import Read, SampleError
@@ -103,7 +103,7 @@ class Kind:
 
 
 def kind_of(instruction: str, *labels: object) -> Kind:
-    """The task of the first label that names one; else what the rules read from the instruction."""
+    """The task of the first label that names one; else what the classifier reads from the instruction."""
     given = [label.strip() for label in labels if isinstance(label, str) and label.strip()]
     for label in given:
         if label in LABELS:
@@ -114,4 +114,4 @@ def kind_of(instruction: str, *labels: object) -> Kind:
             continue
     others = [str(label) for label in labels if label is not None and not isinstance(label, str)]
     unknown = next(iter(given + others), "")
-    return Kind(rules.read(instruction).task, "unknown" if unknown else "words", unknown)
+    return Kind(read(instruction).task, "unknown" if unknown else "words", unknown)

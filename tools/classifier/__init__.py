@@ -1,0 +1,1 @@
+"""The learned classifier's making: its data (`data.py`) and its weights (`train.py`)."""
