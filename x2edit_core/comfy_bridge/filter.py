@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..chat.images import to_pil
 from ..choosing.judge import Judge
+from ..choosing.profiles import dismiss
 from ..choosing.referee import Panel, Run
 from ..choosing.seeds import Plan, Selection, select
 from ..choosing.tournament import draw_selection
@@ -149,7 +150,7 @@ def _panel(request: Request) -> Panel:
         lambda a, b: asked(judge.compare, source, a, b, words),
         None if choose is None else lambda edits: choose(source, edits, words),
         judge.remote,
-        getattr(getattr(judge, "chat", None), "release", lambda: None),
+        lambda: dismiss(judge),
         (comfy.model_management.InterruptProcessingException,),
         None if questions is None else lambda: questions(source, words),
         None if answers is None else lambda edit, asked_for: asked(answers, source, edit, words, asked_for),
