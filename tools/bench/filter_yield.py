@@ -29,7 +29,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "best of M in full": {"mode": "continue", "early_steps": STEPS},
 }
 WRONG, FIRST = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), (0.0, 0.25, 0.5)
-REPEATS, RESAMPLES = 12, 2000
+REPEATS, RESAMPLES = 2, 1000
 QUESTIONS = ("done", "whole", "everywhere")
 
 
@@ -126,9 +126,14 @@ def table(
     }
     for way in ways:
         found = np.array(
-            [[outcome(one, played(one, way, wrong, first, seed, steps)) for seed in range(repeats)] for one in scenes],
+            [
+                [outcome(one, played(one, way, wrong, first, 1000 * number + draw, steps)) for draw in range(repeats)]
+                for number, one in enumerate(scenes)
+            ],
             float,
         ).mean(1)
+        if way == "one seed":  # the mean of all seeds, any of which it could have been
+            found[:, 0] = [(one.errors[steps][:, -1].max(-1) <= 1).mean() for one in scenes]
         rows[way] = {name: _bounds(found, measure) for name, measure in measures.items()}
     return rows
 
