@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..x2edit_core.choosing.judge import Judge as AnyJudge
-from ..x2edit_core.choosing.seeds import MODES, ORDERS, Mode, Order, Plan
+from ..x2edit_core.choosing.seeds import BUDGET, MODES, ORDERS, Mode, Order, Plan
 from ..x2edit_core.comfy_bridge.filter import (
     SAMPLERS,
     SCHEDULERS,
@@ -44,7 +44,7 @@ def _shown_to_the_judge() -> list[io.Input]:
             default=10,
             min=1,
             max=10000,
-            tooltip="Steps before the judge looks: the paper's m. Not used in mode halving.",
+            tooltip="Steps before the judge looks: the paper's m. Not used in the modes halving and adaptive.",
         ),
     ]
 
@@ -56,7 +56,9 @@ def _how() -> list[io.Input]:
             options=list(MODES),
             default="paper",
             tooltip="paper: short complete runs, then the winner from its seed. continue: the first steps of the full run, "
-            "and the winner goes on from there. halving: the better half goes on after every seventh of the steps.",
+            "and the winner goes on from there. halving: the better half goes on after every seventh of the steps. "
+            "adaptive: the judge writes questions about the edit, and the most promising candidate is finished first; it "
+            "ends when one passes all of them.",
         ),
         io.Combo.Input(
             "order",
@@ -75,6 +77,20 @@ def _how() -> list[io.Input]:
         ),
         Layout.Input("layout", optional=True, tooltip="From X2Edit Reference or the diptych: what the judge sees."),
     ]
+
+
+def _budget() -> io.Input:
+    return io.Float.Input(
+        "budget",
+        default=BUDGET,
+        min=1.0,
+        max=64.0,
+        step=0.1,
+        round=0.01,
+        optional=True,
+        advanced=True,
+        tooltip="Mode adaptive: another candidate is finished only within this many whole runs' steps.",
+    )
 
 
 def _outputs() -> list[io.Output]:
@@ -138,6 +154,7 @@ class X2EditEarlyFilter(io.ComfyNode):
                 ),
                 io.Combo.Input("scheduler", options=SCHEDULERS, default="simple", tooltip="As in KSampler."),
                 *_how(),
+                _budget(),
             ],
             outputs=_outputs(),
             hidden=[io.Hidden.unique_id],
@@ -165,8 +182,9 @@ class X2EditEarlyFilter(io.ComfyNode):
         order: Order,
         batched: bool = False,
         layout: Any = None,
+        budget: float = BUDGET,
     ) -> io.NodeOutput:
-        plan = Plan(seed, seeds, early_steps, steps, mode, order, batched)
+        plan = Plan(seed, seeds, early_steps, steps, mode, order, batched, budget)
         request = Request(plan, judge, vae, source, instruction, layout)
         filtered = filter_ksampler(request, model, (positive, negative), cfg, sampler, scheduler, latent)
         return _result(filtered, cls.hidden.unique_id)
@@ -195,6 +213,7 @@ class X2EditEarlyFilterAdvanced(io.ComfyNode):
                     tooltip="The short schedule of mode paper; its length replaces early_steps. Without it, early_steps evenly "
                     "picked steps of `sigmas`.",
                 ),
+                _budget(),
             ],
             outputs=_outputs(),
             hidden=[io.Hidden.unique_id],
@@ -219,10 +238,11 @@ class X2EditEarlyFilterAdvanced(io.ComfyNode):
         batched: bool = False,
         layout: Any = None,
         early_sigmas: Tensor | None = None,
+        budget: float = BUDGET,
     ) -> io.NodeOutput:
         if mode == "paper" and early_sigmas is not None:
             early_steps = len(early_sigmas) - 1
-        plan = Plan(seed, seeds, early_steps, len(sigmas) - 1, mode, order, batched)
+        plan = Plan(seed, seeds, early_steps, len(sigmas) - 1, mode, order, batched, budget)
         request = Request(plan, judge, vae, source, instruction, layout)
         return _result(filter_custom(request, guider, sampler, sigmas, early_sigmas, latent), cls.hidden.unique_id)
 

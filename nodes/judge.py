@@ -5,7 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..x2edit_core.chat import Chat as ChatModel
-from ..x2edit_core.choosing.judge import ChatJudge
+from ..x2edit_core.choosing.judge import Judge as AnyJudge
+from ..x2edit_core.choosing.profiles import PLAIN, PROFILES, ComposedJudge
 from ..x2edit_core.comfy_bridge.picker import human_judge
 from .sockets import Chat, Judge
 
@@ -41,13 +42,35 @@ class X2EditJudge(io.ComfyNode):
                     optional=True,
                     tooltip="What else the better edit should be, in your own words. May stay empty.",
                 ),
+                io.Combo.Input(
+                    "profile",
+                    options=list(PROFILES),
+                    default=PLAIN,
+                    optional=True,
+                    advanced=True,
+                    tooltip="How a model that was trained as a judge of edits is asked and read. as it is: for Qwen-VL and "
+                    "every other vision model. PVC-Judge judges consistency alone.",
+                ),
+                Judge.Input(
+                    "consistency",
+                    optional=True,
+                    tooltip="A second judge, such as PVC-Judge, that decides where this one finds neither edit better.",
+                ),
             ],
             outputs=[_output()],
         )
 
     @classmethod
-    def execute(cls, chat: ChatModel, debias: bool = True, criteria: str = "") -> io.NodeOutput:
-        return io.NodeOutput(ChatJudge(chat, debias, criteria))
+    def execute(
+        cls,
+        chat: ChatModel,
+        debias: bool = True,
+        criteria: str = "",
+        profile: str = PLAIN,
+        consistency: AnyJudge | None = None,
+    ) -> io.NodeOutput:
+        judge = PROFILES[profile].make(chat, debias, criteria)
+        return io.NodeOutput(judge if consistency is None else ComposedJudge(judge, consistency))
 
 
 class X2EditHumanJudge(io.ComfyNode):

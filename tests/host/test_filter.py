@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 import comfy.samplers
@@ -32,6 +33,17 @@ class Liking:
         if self.favourite is None:
             return verdict("A")
         return verdict("A" if (a - self.favourite).abs().sum() <= (b - self.favourite).abs().sum() else "B", "closer")
+
+    def questions(self, source, instruction):
+        return [f"Was {instruction!r} done?", "Is it good?", "Is the rest the same?"]
+
+    def answers(self, source, edit, instruction, questions):
+        """Surest of the favourite; sure enough of every edit that is finished well."""
+        self.seen.append((source, edit, instruction))
+        sure = (
+            0.9 if self.favourite is None else 0.5 + 0.4 * float(torch.exp(-(edit - self.favourite).abs().mean() * 20))
+        )
+        return [sure] * len(questions)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +123,52 @@ def test_the_result_is_ksamplers_own_bit_for_bit(pack, graph, calls, sampler, mo
         assert len(calls) == spent
     assert "run again" not in report
     assert torch.equal(latent["samples"], plain(pack, graph, seed, sampler_name=sampler))
+
+
+@pytest.mark.parametrize(("sampler", "cfg"), [("euler", 1.0), ("euler", 3.0), ("heun", 1.0), ("dpmpp_2m", 1.0)])
+def test_depth_first_is_ksamplers_own_bit_for_bit(pack, graph, calls, sampler, cfg):
+    """Taken further in parts, with looks after 1, 3 and 5 of 9 steps; a sampler that remembers is run again and counted."""
+    inputs = {**graph, "latent": masked(graph["latent"])} if cfg > 1 else graph
+    favourite = favourite_of(pack, inputs, SEED + 1, 9, latent=inputs["latent"], sampler_name=sampler, cfg=cfg)
+    calls.clear()
+    latent, seed, noise, _, report = run_filter(
+        pack, inputs, Liking(favourite), sampler=sampler, mode="adaptive", steps=9, cfg=cfg
+    )
+    assert cfg > 1 or evaluations(report) == len(calls)
+    assert ("run again" in report) == (sampler == "dpmpp_2m")
+    if sampler == "euler" and cfg == 1.0:
+        assert len(calls) <= 3 + 2 * 4 + 8 and "Was 'make it red' done?" in report and seed == SEED + 1
+    assert noise.seed == seed
+    expected = plain(pack, inputs, seed, sampler_name=sampler, steps=9, cfg=cfg, latent=inputs["latent"])
+    assert torch.equal(latent["samples"], expected)
+
+
+def test_depth_first_of_few_steps_ends_with_the_first_that_passes(pack, graph, calls):
+    latent, seed, _, _, report = run_filter(pack, graph, mode="adaptive", steps=4)
+    assert seed == SEED and len(calls) == 4 and "leave nothing to prune" in report
+    assert torch.equal(latent["samples"], plain(pack, graph, seed, steps=4))
+
+
+def test_a_person_answers_no_questions(pack, graph):
+    (judge,) = pack.run("X2EditHumanJudge", timeout=1.0)
+    with pytest.raises(ValueError, match="which a person does not answer"):
+        run_filter(pack, graph, judge, mode="adaptive")
+
+
+def test_a_server_writes_questions_and_answers_them(server):
+    """Through the real endpoint node: questions once, then one reply for each look."""
+    with serving() as fake:
+        fake.script = [
+            Reply(completion('{"questions": ["Is it red?", "Is all of it?", "Is it sharp?"]}')),
+            *(Reply(completion(json.dumps({"answers": [number, 8, 8]}))) for number in (7, 9, 8)),
+            Reply(completion('{"answers": [9, 9, 9]}')),
+        ]
+        graph_ = filter_graph(fake.address, steps=8)
+        graph_["filter"]["inputs"].update(mode="adaptive", seeds=3)
+        result = server.run(graph_)
+    report = shown(result, "report")
+    assert "1: Is it red?" in report and "passed" in report, report
+    assert "WARNING" not in report
 
 
 @pytest.mark.parametrize("mode", ["paper", "continue", "halving"])

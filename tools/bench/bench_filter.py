@@ -2,10 +2,11 @@
 
 Without options, a stub judge decides at once, so that only denoising is timed, on the embedded models in this process.
 
---scenes N edits N scenes whose exact result is known, with each of M seeds in full, and looks at every step on the way.
-The exact score is the judge. It tells the success rate of one seed, of each mode and of full best-of-M, and how often
-the ranking at step k agrees with the final one. It needs embedded models that can edit: an adapter trained on scenes,
-named by --adapter as the loader lists it.
+--scenes N --looks FOLDER edits N scenes whose exact result is known, with each of M seeds in full, and keeps every step
+on the way; a second run goes on where the first ended. --looks FOLDER alone replays them with a judge that knows the exact
+score, as it is and with planted mistakes: right edits and evaluations of one seed, of each mode and of full best-of-M, and
+how often the ranking at step k agrees with the final one. It needs embedded models that can edit: an adapter trained on
+scenes, named by --adapter as the loader lists it.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ import importlib
 import itertools
 import os
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from devkit import inprocess
 from measure import machine, median_ratio, write_json
+
+from bench import filter_yield, looks
 
 M, N, EARLY = 6, 28, 10
 MODES = ("paper", "continue", "halving")
@@ -71,19 +73,24 @@ class Bench:
         )  # fmt: skip
         return self.pack.run("VAEDecode", samples=done, vae=self.vae)[0]
 
-    def looks(self, seed: int) -> list[torch.Tensor]:
-        """The picture predicted after every step of the full run, the last being its result."""
+    def looks(self, seeds: range, steps: int) -> list[list[torch.Tensor]]:
+        """The pictures predicted after every step of a run, the last being its result, one list for each seed.
+
+        The seeds go through as one batch, which differs from single runs in the last bits.
+        """
         import comfy.sample
 
         seen: list[torch.Tensor] = []
         process_out = self.base.model.process_latent_out
+        samples = self.latent["samples"]
+        noise = torch.cat([comfy.sample.prepare_noise(samples, seed) for seed in seeds])
         with torch.inference_mode():
             comfy.sample.sample(
-                self.inputs["model"], comfy.sample.prepare_noise(self.latent["samples"], seed), N, 1.0, "euler", "simple",
-                self.inputs["positive"], self.inputs["negative"], self.latent["samples"], seed=seed, disable_pbar=True,
+                self.inputs["model"], noise, steps, 1.0, "euler", "simple", self.inputs["positive"],
+                self.inputs["negative"], samples.repeat(len(seeds), 1, 1, 1), seed=seeds[0], disable_pbar=True,
                 callback=lambda step, denoised, x, total: seen.append(process_out(denoised.cpu())),
             )  # fmt: skip
-            return [self.vae.decode(latent)[0] for latent in seen]
+            return [list(row) for row in zip(*(self.vae.decode(latent) for latent in seen), strict=True)]
 
     def best_of_all(self, first_seed: int) -> None:
         for seed in range(first_seed, first_seed + M):
@@ -140,98 +147,32 @@ def cost(bench: Bench, rounds: int) -> dict[str, Any]:
     return rows
 
 
-def scenes(bench: Bench, count: int) -> dict[str, Any]:
-    """Success of each way to choose on `count` scenes, and the agreement of early and final ranking by step."""
-    make_case = bench.pack.core("scenes").make_case
-    outcomes: dict[str, list[bool]] = {name: [] for name in ("one seed", "best of M in full", *MODES)}
-    agreement: dict[int, list[float]] = {step: [] for step in range(1, N + 1)}
-    for number in range(count):
-        case = make_case(number, split="heldout", size=SCENE_PX)
-        bench.set_edit(torch.from_numpy(case.source.copy()).float()[None] / 255, case.instruction, case.task.english)
-        quality = _quality(bench, case)
-        bench.judge = _ExactJudge(bench.pack.core("choosing.judge").Verdict, quality)
-        seeds = range(1000 * number, 1000 * number + M)
-        looks = [[quality(picture) for picture in bench.looks(seed)] for seed in seeds]
-        final = [found[-1] for found in looks]
-        outcomes["one seed"].append(final[0][0])
-        outcomes["best of M in full"].append(max(final)[0])
-        for mode in MODES:
-            latent = bench.filtered(mode, seeds[0])[0]["samples"]
-            outcomes[mode].append(quality(bench.vae.decode(latent)[0])[0])
-        for step in agreement:
-            agreement[step].append(_agreement([found[step - 1] for found in looks], final))
-        print(f"{number + 1}/{count} {case.task.name.lower()}", file=sys.stderr)
-    rates = {name: statistics.mean(found) for name, found in outcomes.items()}
-    curve = {step: statistics.mean(found) for step, found in agreement.items()}
-    for name, rate in rates.items():
-        print(f"{name:20} success {rate:.1%}")
-    print("share of pairs that the prediction at step k ranks as the end does:")
-    for step, share in curve.items():
-        print(f"{step:4} {share:.2f} {'#' * round(40 * share)}")
-    return {"success": rates, "pair_agreement_by_step": curve, "cases": count}
-
-
-def _quality(bench: Bench, case: Any) -> Callable[[torch.Tensor], tuple[bool, float]]:
-    """Success first, then nearness to the target: what the exact judge goes by, for pictures [H, W, 3]."""
-    score = bench.pack.core("scenes.scenebench").score
-    trips: dict[bytes, Any] = {}
-
-    def round_trip(picture: Any) -> Any:
-        key = picture.tobytes()
-        if key not in trips:
-            pixels = torch.from_numpy(picture.copy()).float()[None] / 255
-            trips[key] = _pixels(bench.vae.decode(bench.vae.encode(pixels))[0])
-        return trips[key]
-
-    def quality(picture: torch.Tensor) -> tuple[bool, float]:
-        found = score(case, _pixels(picture), round_trip)
-        return found.success, found.psnr_db
-
-    return quality
-
-
-def _pixels(picture: torch.Tensor) -> Any:
-    return (picture.float().cpu() * 255).round().clamp(0, 255).byte().numpy()
-
-
-class _ExactJudge:
-    """Knows the answer: prefers the picture with the better score."""
-
-    name, remote = "the exact score", False
-
-    def __init__(self, verdict: Any, quality: Callable[[Any], Any]) -> None:
-        self._verdict, self._quality = verdict, quality
-
-    def compare(self, source: Any, a: Any, b: Any, instruction: str) -> Any:
-        first, second = self._quality(a), self._quality(b)
-        return self._verdict("tie" if first == second else "A" if first > second else "B")
-
-
-def _agreement(early: Sequence[Any], final: Sequence[Any]) -> float:
-    """Share of pairs whose order is the same; 1/2 is chance."""
-    pairs = [(i, j) for i, j in itertools.combinations(range(len(final)), 2) if final[i] != final[j]]
-    same = sum((early[i] > early[j]) == (final[i] > final[j]) for i, j in pairs)
-    return same / len(pairs) if pairs else 1.0
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--side", type=int, default=64, help="side of the stub's picture in pixels")
+    parser.add_argument("--side", type=int, help="side of the pictures in pixels: 64 for the cost, 128 for scenes")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--scenes", type=int, default=0, metavar="N", help="also edit N scenes; needs trained models")
+    parser.add_argument("--scenes", type=int, default=0, metavar="N", help="edit N scenes; needs trained models")
+    parser.add_argument("--first", type=int, default=0, metavar="N", help="the first scene's number")
+    parser.add_argument("--looks", type=Path, metavar="FOLDER", help="where every step of those scenes is kept")
     parser.add_argument("--adapter", default="embedded: x2edit", help="as Load X2Edit Adapter lists it")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args()
+    if args.scenes and args.looks is None:
+        parser.error("--scenes needs --looks FOLDER, where the steps of the scenes are kept")
     with tempfile.TemporaryDirectory() as base:
         inprocess.prepare(Path(os.environ["COMFYUI_PATH"]), Path(base))
         comfy_utils = importlib.import_module("comfy.utils")
         comfy_utils.set_progress_bar_enabled(False)
-        bench = Bench(inprocess.Pack(Path(base)), args.adapter, args.side)
+        bench = Bench(inprocess.Pack(Path(base)), args.adapter, args.side or 64)
+        if args.scenes:
+            looks.record(bench, args.looks, range(args.first, args.first + args.scenes), M, args.side or SCENE_PX)
+            return
         figures: dict[str, Any] = {"machine": machine(torch.device("cpu")), "M": M, "n": N, "m": EARLY}
         print(f"M = {M}, n = {N}, m = {EARLY}; {figures['machine']['device']}, torch {torch.__version__}")
         figures["cost"] = cost(bench, args.rounds)
-        if args.scenes:
-            figures["scenes"] = scenes(bench, args.scenes)
+    if args.looks:
+        figures["scenes"] = filter_yield.figures(list(looks.read(args.looks)))
+        print(filter_yield.told(figures["scenes"]))
     write_json(args.json, figures)
 
 

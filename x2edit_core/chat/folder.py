@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..errors import name_some
 from . import chatml
 from .images import to_pil
+from .merged import base_of, is_adapter, merged
 from .packing import PackedAnswers, answer_ids
 from .protocol import ChatError, Message, Poll, check_answers, check_messages, no_poll, plain_text
 from .thinking import strip_thinking
@@ -66,7 +67,7 @@ class _Loaded:
 
 
 class FolderChat:
-    """Runs the model in `folder`; `settle` takes the loaded module in charge, by default on the CPU.
+    """Runs the model in `folder`, or the LoRA there merged into its base; `settle` takes it in charge, by default on the CPU.
 
     Raises `ChatError` for a folder that is not a usable model, before transformers is imported.
     """
@@ -80,7 +81,8 @@ class FolderChat:
         poll: Poll = no_poll,
     ) -> None:
         self.folder = Path(folder)
-        self._config = _read_config(self.folder)
+        self._model_folder = base_of(self.folder) if is_adapter(self.folder) else self.folder
+        self._config = _read_config(self._model_folder)
         self._settle = settle
         self._dtype = dtype
         self._longest_image_px = longest_image_px
@@ -170,10 +172,14 @@ class FolderChat:
             # Made outside inference mode, so that the host may move the weights whenever it likes.
             with torch.inference_mode(False), torch.no_grad():
                 model = getattr(transformers, kind).from_pretrained(
-                    self.folder, use_safetensors=True, **{_dtype_name(transformers): self._dtype}, **options
+                    self._model_folder, use_safetensors=True, **{_dtype_name(transformers): self._dtype}, **options
                 )
+                if self._model_folder != self.folder:
+                    model = merged(model, self.folder)
             reader = transformers.AutoProcessor if self.vision else transformers.AutoTokenizer
-            processor = reader.from_pretrained(self.folder, **options)
+            processor = reader.from_pretrained(self._model_folder, **options)
+        except ChatError:
+            raise
         except Exception as error:  # a folder can be wrong in ways that raise nearly anything
             reason = " ".join(str(error).split())[:300]
             raise ChatError(

@@ -15,18 +15,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
 from ..chat import Chat, ChatError, Message
-from ..chat.endpoint import EndpointChat
 from ..chat.json_replies import FoundObject, objects_with
 from ..chat.likelihoods import are_sayable
-from ..chat.protocol import printable
-from ..errors import X2EditError
+from .asking import VisionJudge, with_retry
+from .questions import Questioning
 
 Choice = Literal["A", "B", "tie"]
 
 ANSWERS = ("1", "2")
-REPLY_TOKENS = 160
-THOUGHT_TOKENS = 2048
-"""For a second reply where nothing was left of the first, as of a thought that was cut off."""
 SCALE = 10.0
 """VIEScore rates from 0 to 10."""
 PASSING = 5.0
@@ -54,7 +50,8 @@ class Pick:
 class Judge(Protocol):
     """Anything that can compare two edits (X2EDIT_JUDGE). Pictures are float tensors [H, W, 3] in 0–1.
 
-    A judge that can look at many edits at once also has `choose(source, edits, instruction) -> Pick`.
+    A judge that can look at many edits at once also has `choose(source, edits, instruction) -> Pick`; one that can ask about
+    a single edit has `questions(source, instruction)` and `answers(source, edit, instruction, questions)` (`questions.py`).
     """
 
     @property
@@ -91,24 +88,7 @@ ASK_AGAIN = (
 )
 
 
-class _VisionJudge:
-    """A vision model that is asked; raises `X2EditError` for one that sees no pictures, as it could only fail later."""
-
-    def __init__(self, chat: Chat, criteria: str) -> None:
-        _require_vision(chat)
-        self.chat = chat
-        self.criteria = criteria.strip()
-
-    @property
-    def name(self) -> str:
-        return self.chat.name
-
-    @property
-    def remote(self) -> bool:
-        return isinstance(self.chat, EndpointChat)
-
-
-class ChatJudge(_VisionJudge):
+class ChatJudge(Questioning):
     """Asks a vision model. With `debias` both orders are asked, and a contradiction counts as a tie.
 
     `criteria` is what else the better edit should be, in a person's own words.
@@ -137,7 +117,7 @@ class ChatJudge(_VisionJudge):
         if scores is not None and all(map(math.isfinite, scores)) and scores[0] != scores[1] and are_sayable(scores):
             share = 1 / (1 + math.exp(-abs(scores[0] - scores[1])))
             return (1 if scores[0] > scores[1] else 2), f"with a probability of {share:.0%}"
-        return _with_retry(self.chat, [question], parse_answer, ASK_AGAIN)
+        return with_retry(self.chat, [question], parse_answer, ASK_AGAIN)
 
 
 def pair_prompt(instruction: str, criteria: str = "") -> str:
@@ -245,7 +225,7 @@ Answer with one line of JSON: {"score": [first, second], "reason": "one short se
 ASK_FOR_JSON = 'Answer with this JSON and nothing else, with two numbers from 0 to 10: {"score": [0, 0], "reason": ""}'
 
 
-class ScoreJudge(_VisionJudge):
+class ScoreJudge(VisionJudge):
     """Rates edits one by one with a vision model; as a judge of two, prefers the higher overall score."""
 
     def __init__(self, chat: Chat, criteria: str = "") -> None:
@@ -268,7 +248,7 @@ class ScoreJudge(_VisionJudge):
         return Verdict(choice, f"{first:.1f} to {second:.1f} of {SCALE:.0f}")
 
     def _marks(self, question: Message) -> tuple[tuple[float, float], str]:
-        return _with_retry(self.chat, [question], parse_marks, ASK_FOR_JSON)
+        return with_retry(self.chat, [question], parse_marks, ASK_FOR_JSON)
 
 
 def parse_marks(reply: str) -> tuple[tuple[float, float], str] | None:
@@ -314,25 +294,3 @@ def _written_marks(text: str) -> list[float]:
     if listed is None or listed.group(1).count(",") > 1 or "-" in listed.group(1):
         return []
     return [float(number) for number in _MARK.findall(listed.group(1))]
-
-
-def _with_retry(chat: Chat, messages: list[Message], parse: Callable[[str], Any], again: str) -> Any:
-    """What `parse` reads in the reply, after one repetition of the question if need be; else raises `ChatError`."""
-    reply = printable(chat.generate(messages, REPLY_TOKENS))
-    found = parse(reply)
-    if found is None:
-        room = REPLY_TOKENS if reply else THOUGHT_TOKENS
-        reply = printable(chat.generate([*messages, Message("assistant", reply or "…"), Message("user", again)], room))
-        found = parse(reply)
-    if found is None:
-        shown = " ".join(reply.split())[:120]
-        raise ChatError("bad_reply", f"{chat.name} gave no usable answer, asked twice; the last was {shown!r}.")
-    return found
-
-
-def _require_vision(chat: Chat) -> None:
-    if not chat.vision:
-        raise X2EditError(
-            f"{chat.name} sees no pictures, so it cannot judge edits. Choose a vision model, such as Qwen3-VL; for an "
-            "endpoint, switch `vision` on."
-        )

@@ -31,10 +31,19 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """A judge's answers to yes/no questions, each from 0, surely no, to 1, surely yes; with a `fault` there are none."""
+
+    values: Sequence[float] = ()
+    fault: str = ""
+
+
+@dataclass(frozen=True)
 class Panel:
     """The judge with everything but the candidates' pictures filled in.
 
-    A judge that can look at all candidates at once has `choose`. While a `remote` one thinks, the next candidate is
+    A judge that can look at all candidates at once has `choose`, one that can ask about a single edit `questions` and
+    `answers`; `source` is the picture that was edited. While a `remote` one thinks, the next candidate is
     denoised. `dismiss` gives back the judge's memory. `passing` are exceptions that are no failure of the judge but end the
     run: the host's interrupt, which is an ordinary exception up to ComfyUI 0.18.
     """
@@ -44,6 +53,10 @@ class Panel:
     remote: bool = False
     dismiss: Callable[[], None] = lambda: None
     passing: tuple[type[BaseException], ...] = ()
+    questions: Callable[[], Sequence[str]] | None = None
+    answers: Callable[[Any, Sequence[str]], Sequence[float]] | None = None
+    source: Any = None
+    name: str = "this judge"
 
 
 @dataclass(eq=False)
@@ -131,12 +144,38 @@ class Referee:
     def chooses(self) -> bool:
         return self._panel.choose is not None
 
+    @property
+    def remote(self) -> bool:
+        return self._panel.remote
+
     def ask(self, first: Candidate, second: Candidate, round: int) -> Game:
+        return Game(first, second, round, self._submitted(lambda: self._compare(first.picture, second.picture)))
+
+    def questions(self) -> tuple[tuple[str, ...], str]:
+        """The judge's yes/no questions about this edit, and why there are none."""
+        ask = cast(Callable[[], Sequence[str]], self._panel.questions)
+        found = self._guarded(lambda: (tuple(ask()), ""), lambda fault: ((), fault))
+        if found[1]:
+            log.warning("The judge wrote no questions: %s", printable(found[1]))
+        return found[0], printable(found[1])
+
+    def answers(self, candidate: Candidate, questions: Sequence[str]) -> Future[Answers]:
+        """What the judge says of the candidate's picture to each question."""
+        ask = cast(Callable[[Any, Sequence[str]], Sequence[float]], self._panel.answers)
+        picture = candidate.picture
+        return self._submitted(
+            lambda: self._guarded(
+                lambda: Answers(_one_each(ask(picture, questions), questions)), lambda fault: _failed(candidate, fault)
+            )
+        )
+
+    def _submitted(self, call: Callable[[], Any]) -> Future[Any]:
+        """In the background if the judge is remote, else at once."""
         if self._pool is not None:
-            return Game(first, second, round, self._pool.submit(lambda: self._compare(first.picture, second.picture)))
-        verdict: Future[Verdict] = Future()
-        verdict.set_result(self._compare(first.picture, second.picture))
-        return Game(first, second, round, verdict)
+            return self._pool.submit(call)
+        done: Future[Any] = Future()
+        done.set_result(call())
+        return done
 
     def settle(self, game: Game) -> Candidate:
         """Wait for the answer; the first of the two stays unless the second is better."""
@@ -177,6 +216,18 @@ class Referee:
             log.warning("The judge failed, candidate %d stays: %s", winner.number, fault)
         numbers = tuple(item.number for item in players)
         self.matches.append(Match(round, numbers, winner.number, reason, fault, tie))
+
+
+def _one_each(values: Sequence[float], questions: Sequence[str]) -> tuple[float, ...]:
+    found = tuple(float(value) for value in values)
+    if len(found) != len(questions) or not all(0 <= value <= 1 for value in found):
+        raise ValueError(f"{len(questions)} answers from 0 to 1 were expected; found {list(found)}")
+    return found
+
+
+def _failed(candidate: Candidate, fault: str) -> Answers:
+    log.warning("The judge failed on candidate %d: %s", candidate.number, printable(fault))
+    return Answers(fault=fault)
 
 
 def champion_of(arrivals: Iterable[Candidate], referee: Referee) -> Candidate:

@@ -13,18 +13,20 @@ from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 from ..errors import X2EditError
+from .adaptive import FEW, NO_PICTURE, DepthFirst, Look, looks_of
 from .referee import Candidate, Match, Panel, Referee, Run, champion_of, play_round
 
 log = logging.getLogger(__name__)
 
-Mode = Literal["paper", "continue", "halving"]
+Mode = Literal["paper", "continue", "halving", "adaptive"]
 Order = Literal["champion", "tournament", "halving"]
-MODES: tuple[Mode, ...] = ("paper", "continue", "halving")
+MODES: tuple[Mode, ...] = ("paper", "continue", "halving", "adaptive")
 ORDERS: tuple[Order, ...] = ("champion", "tournament", "halving")
 
 RUNGS = 7
 """`halving` judges after every seventh of the schedule, rounded up to whole steps."""
 SEED_RANGE = 2**64
+BUDGET = 2.5
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,13 @@ class Plan:
     mode: Mode = "paper"
     order: Order = "champion"
     batched: bool = False
+    budget: float = BUDGET
+    """`adaptive`: no further candidate is finished beyond this many whole runs' steps."""
 
     def __post_init__(self) -> None:
         if self.seeds < 1 or self.steps < 1:
             raise X2EditError(f"{self.seeds} seeds and {self.steps} steps were asked for; both must be at least 1.")
-        if self.mode != "halving" and not 1 <= self.early_steps <= self.steps:
+        if self.mode in ("paper", "continue") and not 1 <= self.early_steps <= self.steps:
             raise X2EditError(
                 f"early_steps is {self.early_steps}; expected 1 to {self.steps}, the number of steps of the final picture."
             )
@@ -53,6 +57,10 @@ class Plan:
     def numbers(self) -> list[int]:
         """The candidates' seeds: the first one and those that follow it."""
         return [(self.first_seed + index) % SEED_RANGE for index in range(self.seeds)]
+
+    def looks(self, resumes: bool) -> list[int]:
+        """`adaptive`: the steps at which a candidate is looked at, the last being its end."""
+        return looks_of(self.steps, resumes)
 
     @property
     def rungs(self) -> list[tuple[int, int]]:
@@ -69,6 +77,8 @@ class Plan:
         """Steps that the sampler takes in all, if no candidate is dropped; a run that cannot resume begins anew."""
         if self.mode == "paper":
             return self.seeds * self.early_steps + self.steps
+        if self.mode == "adaptive":
+            return round(max(self.budget, 1.0) * self.steps)
         rungs = self.rungs if self.mode == "halving" else [(self.seeds, self.early_steps)]
         stages = [*rungs, (1, self.steps)]
         if not resumes:
@@ -112,6 +122,9 @@ class Selection:
     early_evaluations: int
     evaluations: int
     notes: list[str] = field(default_factory=list)
+    questions: tuple[str, ...] = ()
+    looks: list[Look] = field(default_factory=list)
+    """What the judge was asked in `adaptive`, and what it answered."""
 
     @property
     def seed(self) -> int:
@@ -124,6 +137,9 @@ class Selection:
     @property
     def unjudged(self) -> str:
         """That the judge never worked, and what was kept; empty where one comparison has a verdict, or none was needed."""
+        if self.looks and not any(look.answers for look in self.looks):
+            fault = self.looks[-1].fault
+            return f"no answer to any question; seed {self.seed} was kept. The judge's last error: {fault}"
         if not self.matches or len(self.faults) < len(self.matches):
             return ""
         kept = "the first seed was kept"
@@ -134,23 +150,56 @@ class Selection:
     def report(self) -> str:
         """All of it in words."""
         plan = self.plan
+        return "\n".join(
+            [
+                *([f"WARNING: {self.unjudged}"] if self.unjudged else []),
+                f"Winner: seed {self.seed}, candidate {self.winner.number} of {plan.seeds}",
+                *(self._spent_on_looks() if plan.mode == "adaptive" else self._spent_on_matches()),
+                *(f"Note: {note}" for note in self.notes),
+                "Candidates:",
+                *(f"  {item.number}: seed {item.run.seed}{_dropped(item)}" for item in self.candidates),
+                *_listed("Questions:", (f"{n}: {text}" for n, text in enumerate(self.questions, 1))),
+                *_listed("Looks:", map(_seen, self.looks)),
+                *_listed("Comparisons:", map(_told, self.matches)),
+            ]
+        )
+
+    def _spent_on_matches(self) -> list[str]:
+        plan = self.plan
         when = (
             f"every {plan.rungs[0][1]} steps" if plan.mode == "halving" and plan.rungs else f"{plan.early_steps} steps"
         )
         order = "" if plan.mode == "halving" else f", {plan.order}"
         final = self.evaluations - self.early_evaluations
-        lines = [
-            *([f"WARNING: {self.unjudged}"] if self.unjudged else []),
-            f"Winner: seed {self.seed}, candidate {self.winner.number} of {plan.seeds}",
+        return [
             f"Mode: {plan.mode}{order}, judged after {when} of {plan.steps}",
             f"Evaluations: {self.evaluations} = {self.early_evaluations} before the choice + {final} after it",
-            *(f"Note: {note}" for note in self.notes),
-            "Candidates:",
-            *(f"  {item.number}: seed {item.run.seed}{_dropped(item)}" for item in self.candidates),
-            "Comparisons:",
-            *(f"  {_told(match)}" for match in self.matches),
         ]
-        return "\n".join(lines if self.matches else lines[:-1])
+
+    def _spent_on_looks(self) -> list[str]:
+        own = self.run.evaluations
+        passed = "every answer is yes" if self.looks and _last(self).passed else "not every answer is yes"
+        return [
+            f"Mode: adaptive, {self.plan.steps} steps; of the winner {passed}",
+            f"Evaluations: {self.evaluations} = {own} of the winner + {self.evaluations - own} of others",
+        ]
+
+
+def _last(selection: Selection) -> Look:
+    return next(look for look in reversed(selection.looks) if look.number == selection.winner.number)
+
+
+def _listed(title: str, lines: Iterable[str]) -> list[str]:
+    found = [f"  {line}" for line in lines]
+    return [title, *found] if found else []
+
+
+def _seen(look: Look) -> str:
+    if look.fault:
+        return f"{look.number} at step {look.step}: no answers, as the judge failed: {look.fault}"
+    answers = " ".join(f"{answer:.2f}" for answer in look.answers)
+    apart = "" if look.agreement == 1.0 else f", changes {look.agreement:.0%} of what the others do"
+    return f"{look.number} at step {look.step}: {answers}{' → passed' if look.passed else ''}{apart}"
 
 
 def _dropped(candidate: Candidate) -> str:
@@ -178,6 +227,8 @@ class _Filter:
         self.notes: list[str] = []
 
     def select(self) -> Selection:
+        if self.plan.mode == "adaptive":
+            return self._told(self._depth_first())
         with Referee(self.panel) as referee:
             winner = self._rungs(referee) if self.plan.mode == "halving" else self._one_look(referee)
         self.panel.dismiss()
@@ -186,9 +237,41 @@ class _Filter:
         winner, run = self._finish([winner, *reversed(referee.losers)], extra)
         total = sum(run.evaluations for run in [*extra, *(item.run for item in self.candidates)])
         self._explain(referee)
-        selection = Selection(self.plan, self.candidates, referee.matches, winner, run, early, total, self.notes)
+        return self._told(Selection(self.plan, self.candidates, referee.matches, winner, run, early, total, self.notes))
+
+    def _told(self, selection: Selection) -> Selection:
         if selection.unjudged:
             log.warning("Early filter: %s", selection.unjudged)
+        return selection
+
+    def _depth_first(self) -> Selection:
+        """Answers to questions in the place of comparisons; candidates that were never begun stay without a picture."""
+        plan, resumes = self.plan, not self.denoiser.obstacle
+        if self.panel.questions is None or self.panel.answers is None:
+            raise X2EditError(
+                f"Mode adaptive asks yes/no questions about single edits, which {self.panel.name} does not answer. "
+                "Connect X2Edit Judge, or choose another mode."
+            )
+
+        def cost(run: Run, until: int) -> int:
+            return max(0, until - run.done) if resumes else until
+
+        with Referee(self.panel) as referee:
+            search = DepthFirst(
+                plan.looks(resumes), plan.budget * plan.steps, referee, self._pictures, cost, self.panel.source
+            )
+            winner = search.winner(self.candidates)
+        self.panel.dismiss()
+        if plan.steps < FEW:
+            self.notes.append(
+                f"{plan.steps} steps leave nothing to prune: each candidate was finished before it was looked at."
+            )
+        self.notes += search.notes
+        self._explain(referee)
+        others = sum(item.run.evaluations for item in self.candidates if item is not winner)
+        total = others + winner.run.evaluations
+        selection = Selection(self.plan, self.candidates, [], winner, winner.run, others, total, self.notes)
+        selection.questions, selection.looks = search.questions, search.record
         return selection
 
     def _one_look(self, referee: Referee) -> Candidate:
@@ -218,6 +301,15 @@ class _Filter:
     def _arrivals(self, candidates: Sequence[Candidate], until: int) -> Iterable[Candidate]:
         """The candidates at step `until`: as they come for a remote judge. For a judge on this machine all are denoised,
         then all decoded, then judged, so that the models push one another out of memory once each and not every time."""
+        sound = 0
+        for item in self._pictures(candidates, until):
+            sound += 1
+            yield item
+        if not sound:
+            raise X2EditError(NO_PICTURE.format(len(candidates)))
+
+    def _pictures(self, candidates: Sequence[Candidate], until: int) -> Iterable[Candidate]:
+        """Those of the candidates that are pictures at step `until`."""
         denoised = self._denoised(candidates, until)
         if self.panel.remote:
             return self._decoded(denoised)
@@ -229,22 +321,13 @@ class _Filter:
             yield from group
 
     def _decoded(self, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
-        """Those that are pictures; raises `X2EditError` where not one is."""
-        broken = sound = 0
         for item in candidates:
             picture = None if item.run.broken else self.denoiser.preview(item.run)
             if item.run.broken:
-                broken += 1
                 self.notes.append(f"candidate {item.number} (seed {item.run.seed}) came out as not a number.")
                 continue
             item.picture = picture
-            sound += 1
             yield item
-        if not sound:
-            raise X2EditError(
-                f"Not one of {broken} candidates is a picture: all came out as not a number. Check the model's "
-                "number format, the VAE and the adapter's strength."
-            )
 
     def _finish(self, ranking: Sequence[Candidate], extra: list[Run]) -> tuple[Candidate, Run]:
         """The best candidate whose remaining steps hold. Runs begun anew are added to `extra`."""

@@ -272,7 +272,7 @@ def _fitting_dtype(device: torch.device) -> torch.dtype:
 
 
 def chat_folders() -> dict[str, Path]:
-    """Names and places of transformers models under models/text_encoders and models/LLM: folders with a config.json."""
+    """Names and places of transformers models, and LoRAs of them, under models/text_encoders and models/LLM."""
     found: dict[str, Path] = {}
     for category in FOLDER_CATEGORIES:
         found |= model_folders(category)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..chat.images import to_pil
 from ..choosing.judge import Judge
+from ..choosing.profiles import dismiss
 from ..choosing.referee import Panel, Run
 from ..choosing.seeds import Plan, Selection, select
 from ..choosing.tournament import draw_selection
@@ -130,23 +131,31 @@ def _picture(latent: Tensor, request: Request) -> Tensor:
 
 
 def _panel(request: Request) -> Panel:
-    judge, source = request.judge, to_rgb(admitted.picture(request.source, "source"))[0].cpu()
-    choose = getattr(judge, "choose", None)
+    judge, source, words = (
+        request.judge,
+        to_rgb(admitted.picture(request.source, "source"))[0].cpu(),
+        request.instruction,
+    )
+    choose, questions, answers = (getattr(judge, name, None) for name in ("choose", "questions", "answers"))
 
-    def compare(a: Tensor, b: Tensor) -> Any:
+    def asked(question: Callable[..., Any], *args: Any) -> Any:
         try:
-            return judge.compare(source, a, b, request.instruction)
+            return question(*args)
         except comfy.model_management.InterruptProcessingException:
             if judge.remote:  # raised in the background, where it used up the flag that the sampler looks at
                 comfy.model_management.interrupt_current_processing()
             raise
 
     return Panel(
-        compare,
-        None if choose is None else lambda edits: choose(source, edits, request.instruction),
+        lambda a, b: asked(judge.compare, source, a, b, words),
+        None if choose is None else lambda edits: choose(source, edits, words),
         judge.remote,
-        getattr(getattr(judge, "chat", None), "release", lambda: None),
+        lambda: dismiss(judge),
         (comfy.model_management.InterruptProcessingException,),
+        None if questions is None else lambda: questions(source, words),
+        None if answers is None else lambda edit, asked_for: asked(answers, source, edit, words, asked_for),
+        source,
+        judge.name,
     )
 
 

@@ -85,7 +85,7 @@ def _model_folders(folder: str, depth: int) -> Iterator[str]:
     for entry in _entries(folder):
         if entry.name.startswith(".") or _kind(entry) != "folder":
             continue
-        if os.path.isfile(os.path.join(entry.path, "config.json")):
+        if any(os.path.isfile(os.path.join(entry.path, name)) for name in ("config.json", "adapter_config.json")):
             yield entry.path
         else:
             yield from _model_folders(entry.path, depth - 1)

@@ -18,6 +18,7 @@ from ..settings import to_toml
 from ..workflow.client import Client
 from .cases import Case, CaseError
 from .config import EvaluateConfig, load_config, scoring_key
+from .drift import Turn, run_turns, told
 from .editor import Editor, load_graph
 from .report import PAGE, write_report
 from .run import Evaluation, Outcome
@@ -39,11 +40,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--dry-run", action="store_true", help="check the configuration, name the first cases, and stop"
     )
+    parser.add_argument(
+        "--turns",
+        type=int,
+        metavar="N",
+        help="edit each case N times in a row, and measure what drifts outside the edit",
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     given = {name: getattr(options, name) for name in ("address", "workflow", "output")}
     try:
         config = load_config(options.config, **given)
+        if options.turns is not None and not options.dry_run:
+            return _run_turns(config, options.turns)
         return _show(config) if options.dry_run else _run(config)
     except X2EditError as error:
         logger.error("%s", error)
@@ -72,10 +81,27 @@ def _told(config: EvaluateConfig) -> Iterable[Case | CaseError]:
     return cases
 
 
-def _run(config: EvaluateConfig) -> int:
+def _editor(config: EvaluateConfig) -> Editor:
     client = Client(config.address)
-    graph = load_graph(Path(config.workflow), client)
-    editor = Editor(client, graph, config.places.parsed(), config.timeout)
+    return Editor(client, load_graph(Path(config.workflow), client), config.places.parsed(), config.timeout)
+
+
+def _run_turns(config: EvaluateConfig, turns: int) -> int:
+    if turns < 1:
+        raise X2EditError(f"--turns {turns}: at least 1 is needed.")
+    cases = (case for case in _told(config) if isinstance(case, Case))
+
+    def on_turn(turn: Turn | str) -> None:
+        logger.info("%s", turn if isinstance(turn, str) else f"{turn.name}, turn {turn.turn}: {turn.psnr_db:.1f} dB")
+
+    found = run_turns(_editor(config), cases, Path(config.output), turns, config.seed, on_turn)
+    logger.info("%s", told(found))
+    return 0 if found else 1
+
+
+def _run(config: EvaluateConfig) -> int:
+    editor = _editor(config)
+    graph = editor.graph
     measures = scorer(config, round_trip_for(graph))
     evaluation = Evaluation(editor, measures, Path(config.output), config.seed, scoring_key(config))
     outcomes: list[Outcome] = []

@@ -46,6 +46,22 @@ class Score:
     psnr_db: float
 
 
+@dataclass(frozen=True)
+class Errors:
+    """The three things that a right edit needs, each as an error over the most that is allowed: at most 1 where it holds.
+
+    `done`: nearer to the target than to the source; `whole`: right over the region; `everywhere`: right in each window.
+    """
+
+    done: float
+    whole: float
+    everywhere: float
+
+    @property
+    def success(self) -> bool:
+        return self.done < 1 and self.whole <= 1 and self.everywhere <= 1
+
+
 def score(case: EditCase, output: Picture, round_trip: RoundTrip) -> Score:
     """Judge `output`, a uint8 picture of the case's size; raises `X2EditError` for another size.
 
@@ -54,26 +70,36 @@ def score(case: EditCase, output: Picture, round_trip: RoundTrip) -> Score:
     `LOCAL_TOLERANCE` in each window. And the output is nearer to the target than to the source. So the target and its
     round trip always succeed, the source and its round trip never.
     """
+    right = errors(case, output, round_trip).success
+    around, whole = _around(case), np.ones(case.region.shape, bool)
+    kept = _preservation(output, round_trip(case.source), ~around)
+    return Score(right, kept, _decibel(_mean_square(output, case.target, whole)))
+
+
+def errors(case: EditCase, output: Picture, round_trip: RoundTrip) -> Errors:
+    """How far `output` is from each thing that success needs (see `score`)."""
     if output.shape != case.target.shape:
         raise X2EditError(f"The edit has the shape {output.shape}; its case has {case.target.shape}.")
     before, after = round_trip(case.source), round_trip(case.target)
     to_target = min(_mean_square(output, picture, case.region) for picture in (case.target, after))
     to_source = min(_mean_square(output, picture, case.region) for picture in (case.source, before))
-    around = grown(case.region, round(BORDER * case.region.shape[1]))
-    right = to_target < to_source and _near(case, output, after, around)
-    whole = np.ones(case.region.shape, bool)
-    return Score(right, _preservation(output, before, ~around), _decibel(_mean_square(output, case.target, whole)))
+    return Errors(to_target / to_source if to_source else np.inf, *_nearness(case, output, after, _around(case)))
 
 
-def _near(case: EditCase, output: Picture, after: Picture, where: NDArray[np.bool_]) -> bool:
-    """Whether the error is small enough over all of `where` and in each of its windows."""
+def _around(case: EditCase) -> NDArray[np.bool_]:
+    return grown(case.region, round(BORDER * case.region.shape[1]))
+
+
+def _nearness(case: EditCase, output: Picture, after: Picture, where: NDArray[np.bool_]) -> tuple[float, float]:
+    """The error over all of `where`, and that of the worst window, over what is allowed there."""
     loss, asked = (_squares(one, case.target) for one in (after, case.source))
     error = _slack_squares(output, case.target)
     overall = asked[where].mean()
-    if error[where].mean() > loss[where].mean() + TOLERANCE**2 * overall:
-        return False
+    allowed = loss[where].mean() + TOLERANCE**2 * overall
     local_error, local_loss, local_asked = (_window_means(values, where) for values in (error, loss, asked))
-    return bool((local_error <= local_loss + LOCAL_TOLERANCE**2 * np.maximum(local_asked, overall) + 1e-9).all())
+    local_allowed = local_loss + LOCAL_TOLERANCE**2 * np.maximum(local_asked, overall) + 1e-9
+    worst = float((local_error / local_allowed).max(initial=0.0))
+    return float(error[where].mean() / max(allowed, 1e-12)), worst
 
 
 def _window_means(values: NDArray[np.float64], region: NDArray[np.bool_]) -> NDArray[np.float64]:
