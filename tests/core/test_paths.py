@@ -46,6 +46,16 @@ def test_others_are_refused_on_every_system(name):
         plain_name(name, "The name")
 
 
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("good/a*/b", "'a*'"), ("good/x./b|", "'x.'"), ("NUL.txt/a", "'NUL.txt'"), ("a/" + "é" * 101, "202 bytes, 200")],
+)
+def test_the_first_part_at_fault_is_named(name, part):
+    with pytest.raises(X2EditError) as caught:
+        plain_name(name, "The name")
+    assert part in str(caught.value)
+
+
 def test_a_name_that_is_allowed_can_be_saved_under_with_every_suffix_it_gets(tmp_path):
     """The longest name, in letters of several bytes, as a run's folder, an adapter and an AlignNet, through `replacing`."""
     name = plain_name("剪" * (LONGEST_PART // 3), "The name")
@@ -127,8 +137,9 @@ def test_the_folder_itself_may_be_a_link(folder):
 
 @pytest.mark.parametrize("name", ["none", "sub", "a\0b", "x" * 5000])
 def test_what_is_no_file_is_refused(folder, name):
-    with pytest.raises(X2EditError):
+    with pytest.raises(X2EditError) as caught:
         file_inside(folder, name)
+    assert repr(name[:LONGEST_PART])[1:-1] in str(caught.value)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
