@@ -116,6 +116,7 @@ def test_an_adapter_is_described_by_what_it_has():
     assert numbers(described(mixed)) == [8, 4, 2, 4], (
         "plain parts have the rank of the experts unless they have their own"
     )
-    assert numbers(described(replace(mixed, plain_rank=3))) == [8, 4, 2, 3]
+    both = described(replace(mixed, plain_rank=3, shared=True))
+    assert numbers(both) == [8, 4, 2, 3] and "shared" in both
     plain = described(replace(SPEC, kind="icedit", experts=0, top_k=1))
     assert numbers(plain) == [4] and "expert" not in plain
