@@ -24,6 +24,8 @@ from x2edit_core.paths import LONGEST_PART, file_inside, plain_name, reaches_net
         "console",
         "nullify",
         "com10",
+        "X",
+        "MAX",
         "aux_1",
     ],
 )
@@ -48,7 +50,12 @@ def test_others_are_refused_on_every_system(name):
 
 @pytest.mark.parametrize(
     ("name", "part"),
-    [("good/a*/b", "'a*'"), ("good/x./b|", "'x.'"), ("NUL.txt/a", "'NUL.txt'"), ("a/" + "é" * 101, "202 bytes, 200")],
+    [
+        ("good/a*/b", "'a*'"),
+        ("good/x./b|", "'x.'"),
+        ("NUL.txt/a", "'NUL.txt'"),
+        ("a/" + "é" * 101, "'" + "é" * 20 + "…' takes 202 bytes, 200"),
+    ],
 )
 def test_the_first_part_at_fault_is_named(name, part):
     with pytest.raises(X2EditError) as caught:
@@ -80,7 +87,7 @@ def test_paths_that_would_reach_out_are_known_by_their_name(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["/data/pairs", "pairs", "C:\\data\\pairs", "./a/../b", "a//b", "数据/pairs.jsonl", "~/x"]
+    "name", ["/data/pairs", "pairs", "C:\\data\\pairs", "./a/../b", "a//b", "X/auxX", "数据/pairs.jsonl", "~/x"]
 )
 def test_other_paths_do_not(name):
     assert not reaches_network_or_device(name)
