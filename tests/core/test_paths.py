@@ -26,6 +26,7 @@ from x2edit_core.paths import LONGEST_PART, file_inside, plain_name, reaches_net
         "com10",
         "X",
         "MAX",
+        "x" * LONGEST_PART,
         "aux_1",
     ],
 )

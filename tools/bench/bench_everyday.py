@@ -48,6 +48,7 @@ SEEDS, STEPS, EARLY = 6, 8, 2
 SIDE_PX = 64
 RUNS = 3
 CASES = 6
+EDIT_STEPS = 4
 ENCODER = "bench-dino"
 Figures = dict[str, Any]
 
@@ -175,6 +176,9 @@ def overlap(folder: Path, rounds: int) -> Figures:
     """Seconds of an evaluation with a judge that takes as long as the edits."""
     with Server(Host(os.environ["COMFYUI_PATH"], sys.executable, "")) as server, _thinking() as judge:
         graph = with_demo_models(load_graph(WORKFLOWS / "Image Edit (X2Edit).json", server))
+        for node in graph.values():
+            if isinstance(node["inputs"].get("steps"), int):
+                node["inputs"]["steps"] = EDIT_STEPS
         editor = Editor(Client(server.url), graph)
         cases = list(islice(scene_cases(CASES, size=SIDE_PX), CASES))
         chat = EndpointChat(f"http://127.0.0.1:{judge.server_port}/v1", "a-judge", vision=True)
