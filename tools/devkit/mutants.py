@@ -34,7 +34,7 @@ MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "attach": ("adapters/attach.py", ("attach",)),
     "reference": ("reference.py", ("reference",)),
     "losses": ("train/losses.py", ("train_losses", "train_golden")),
-    "loop": ("train/loop.py", ("train_loop", "train_golden")),
+    "loop": ("train/loop.py", ("train_loop", "train_hooks", "train_golden")),
     "optim": ("train/optim.py", ("train_optim", "train_golden")),
     "seeds": ("choosing/seeds.py", ("seeds", "referee")),
     "referee": ("choosing/referee.py", ("seeds", "referee")),
