@@ -206,7 +206,7 @@ def _everyday(figures: dict[str, Any]) -> list[str]:
     rows += [["evaluation", way, "", f"{row['over_first']:.2f}"] for way, row in evaluated["ways"].items()]
     return [
         "## Everyday steps",
-        _command("everyday", figures),
+        _command("everyday", figures, "--rounds 1 "),
         f"How often FLUX and VAE change places until a local judge has chosen among {swaps['seeds']} seeds; how often an "
         f"encoder's weights are read in {reads['runs']} runs of X2Edit Score, by processor time; and "
         f"{evaluated['cases']} cases of an evaluation whose judge takes about as long as their edits "
