@@ -67,7 +67,7 @@ def _compat(args: argparse.Namespace) -> int:
 
 
 def _mutants(args: argparse.Namespace) -> int:
-    return mutants.run(find_host(args.host), args.module, args.limit)
+    return mutants.run(find_host(args.host), args.module, args.limit, args.survivors)
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -166,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     mutate.add_argument("--module", action="append", default=[], choices=mutants.MODULES, help="only this one")
     mutate.add_argument("--limit", type=int, default=mutants.MOST, help="at most so many of each module, the same draw")
+    mutate.add_argument("--survivors", action="store_true", help="tests were only added: try again what had survived")
 
     serve = command("serve", _serve, "run the host with only this pack until Ctrl-C")
     serve.add_argument("--device", default="cpu", choices=("cpu", "cuda"))

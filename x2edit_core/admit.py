@@ -27,6 +27,7 @@ _OVERSHOOT = 0.05
 _FAINT = 1 / 16
 """Share of their range up to which whole numbers are hardly a picture: labels, or bytes in a wider kind."""
 _SQUASHED = 1.02
+VAE_IN_HALVES = "a VAE in half precision does that to some pictures: start ComfyUI with --fp32-vae or --bf16-vae."
 
 
 def picture(image: Any, say: Say, name: str = "image") -> Tensor:
@@ -133,8 +134,8 @@ def latent(given: Any, say: Say, name: str = "latent") -> dict[str, Any]:
     wrong = int((~found.float().isfinite()).sum())
     if wrong:
         raise X2EditError(
-            f"`{name}` holds {wrong} values that are no numbers, of {found.numel()}: the node before it failed. A VAE in half "
-            "precision does that to some pictures; start ComfyUI with --fp32-vae or --bf16-vae."
+            f"`{name}` holds {wrong} values that are no numbers, of {found.numel()}: the node before it failed. If it "
+            f"encoded a sound picture, {VAE_IN_HALVES}"
         )
     painted: Any = parts.get("noise_mask")
     if not isinstance(painted, Tensor) or painted.ndim > 4:
@@ -208,9 +209,14 @@ def _finite(found: Tensor, name: str, say: Say) -> Tensor:
     wrong = found.numel() - int(good.sum())
     if not wrong:
         return found
+    if wrong == found.numel():
+        raise X2EditError(
+            f"`{name}` holds no numbers at all ({wrong} of {wrong} values are none), so there is nothing to go on with: the "
+            f"node before it failed. If the latent it was decoded from is sound, {VAE_IN_HALVES}"
+        )
     say(
-        f"`{name}` holds {wrong} values that are no numbers, of {found.numel()}; they are black here. A VAE in half precision "
-        "does that to some pictures: start ComfyUI with --fp32-vae or --bf16-vae."
+        f"`{name}` holds {wrong} values that are no numbers, of {found.numel()}; they are black here. If the latent it was "
+        f"decoded from is sound, {VAE_IN_HALVES}"
     )
     return torch.where(good, found, 0.0)
 

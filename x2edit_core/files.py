@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import math
 import os
 import pickle
+import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +24,10 @@ from .errors import CheckpointError, X2EditError, name_some
 _PREFIXES = ("module.", "base_model.model.")
 _PART = ".part"
 _ABANDONED_S = 3600.0
+_PARTS = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(_PART)}")
+_REMEMBERED = 1000
+_swept: dict[str, float] = {}
+"""Folder → when it was last looked through for abandoned parts; the latest few."""
 _NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _DOWNLOAD_AGAIN = "Download it again and compare its size with the published one."
 _WEB_PAGE = "it is a web page, not the file: the link led to a page about it, or to a sign-in"
@@ -203,11 +207,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; what is written there becomes `path` once it is whole.
 
     Raises `X2EditError` if it cannot be written; then, as after a kill, the previous `path` is as it was. What a kill
-    left behind goes with a later save. What is there afterwards outlives a power cut: file and folder are synced.
+    left behind in its folder goes with a later save. What is there afterwards outlives a power cut: file and folder are synced.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path)
+        _remove_abandoned(path.parent)
         part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{_PART}")
         try:
             part.touch()
@@ -273,12 +277,26 @@ class _Tried(Exception):
     """Leaves `replacing` before anything is replaced."""
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Parts that no living save is writing: another server may save to the same `path` at this moment."""
-    for part in path.parent.glob(f".{glob.escape(path.name)}.*{_PART}"):
+def _remove_abandoned(folder: Path) -> None:
+    """Parts that no living save is writing: another server may save into the same folder at this moment.
+
+    A folder is looked through at its first save and once in a while: it may hold a file for each of thousands of saves.
+    """
+    now = time.monotonic()
+    name = str(folder.absolute())
+    if now - _swept.get(name, -math.inf) < _ABANDONED_S:
+        return
+    _swept.pop(name, None)  # the latest stand last
+    _swept[name] = now
+    while len(_swept) > _REMEMBERED:
+        del _swept[next(iter(_swept))]
+    parts: list[os.DirEntry[str]] = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        parts += [entry for entry in entries if _PARTS.fullmatch(entry.name)]
+    for part in parts:
         with contextlib.suppress(OSError):
-            if time.time() - part.stat().st_mtime > _ABANDONED_S:
-                part.unlink()
+            if time.time() - part.stat(follow_symlinks=False).st_mtime > _ABANDONED_S:
+                Path(part).unlink()
 
 
 def account(file: TensorFile, expected: Mapping[str, tuple[int, ...]]) -> list[str]:

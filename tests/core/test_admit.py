@@ -114,6 +114,15 @@ def test_values_that_are_no_numbers_are_black_and_said(said):
     assert len(said) == 1 and "`image` holds 4 values that are no numbers, of 288" in said[0]
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize(("admitted", "shape"), [(admit.picture, (2, 6, 8, 3)), (admit.mask, (1, 6, 8))])
+def test_nothing_but_values_that_are_no_numbers_is_no_picture(said, admitted, shape, value):
+    """A black picture in the place of one that failed would be taken for an edit."""
+    with pytest.raises(X2EditError, match=r"`edited` holds no numbers at all \("):
+        admitted(torch.full(shape, value).half(), said, "edited")
+    assert not said
+
+
 def test_values_out_of_range_are_said(said):
     assert (admit.picture(PICTURE * 255, said) - PICTURE).abs().max() < 1e-6
     assert "read as 0–255" in said[0]

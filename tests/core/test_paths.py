@@ -24,6 +24,9 @@ from x2edit_core.paths import LONGEST_PART, file_inside, plain_name, reaches_net
         "console",
         "nullify",
         "com10",
+        "X",
+        "MAX",
+        "x" * LONGEST_PART,
         "aux_1",
     ],
 )
@@ -44,6 +47,21 @@ ESCAPES = ["", ".", "..", "../a", "a/../b", "/a", "a/", "a//b", "\\a", "..\\a", 
 def test_others_are_refused_on_every_system(name):
     with pytest.raises(X2EditError, match=r"The name .* cannot be a file's name"):
         plain_name(name, "The name")
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("good/a*/b", "'a*'"),
+        ("good/x./b|", "'x.'"),
+        ("NUL.txt/a", "'NUL.txt'"),
+        ("a/" + "é" * 101, "'" + "é" * 20 + "…' takes 202 bytes, 200"),
+    ],
+)
+def test_the_first_part_at_fault_is_named(name, part):
+    with pytest.raises(X2EditError) as caught:
+        plain_name(name, "The name")
+    assert part in str(caught.value)
 
 
 def test_a_name_that_is_allowed_can_be_saved_under_with_every_suffix_it_gets(tmp_path):
@@ -70,7 +88,7 @@ def test_paths_that_would_reach_out_are_known_by_their_name(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["/data/pairs", "pairs", "C:\\data\\pairs", "./a/../b", "a//b", "数据/pairs.jsonl", "~/x"]
+    "name", ["/data/pairs", "pairs", "C:\\data\\pairs", "./a/../b", "a//b", "X/auxX", "数据/pairs.jsonl", "~/x"]
 )
 def test_other_paths_do_not(name):
     assert not reaches_network_or_device(name)
@@ -127,8 +145,9 @@ def test_the_folder_itself_may_be_a_link(folder):
 
 @pytest.mark.parametrize("name", ["none", "sub", "a\0b", "x" * 5000])
 def test_what_is_no_file_is_refused(folder, name):
-    with pytest.raises(X2EditError):
+    with pytest.raises(X2EditError) as caught:
         file_inside(folder, name)
+    assert repr(name[:LONGEST_PART])[1:-1] in str(caught.value)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")

@@ -8,6 +8,8 @@ from x2edit_core.reference import (
     ReferenceMethod,
     automatic_offset,
     double_block_forward,
+    foreign_method,
+    host_method,
     ours,
     place_references,
     plan_references,
@@ -48,6 +50,52 @@ def test_only_our_references_move():
     assert placed[1, 6:].tolist() == [[0, 20, 0], [0, 20, 1], [0, 20, 2]]
     assert (ids == 7.0).all(), "the host's tensor is not written to"
     assert plan.spans == ((0, 4, 0), (4, 6, 0), (6, 9, 1)) and plan.image_tokens == 9
+
+
+def test_positions_are_made_where_they_are_needed():
+    grid = reference_grid(2, 3, 64, 4, torch.device("meta"))
+    assert grid.device.type == "meta" and grid.shape == (6, 4) and grid.dtype == torch.float32
+
+
+def test_each_reference_needs_its_flag():
+    grids = [reference_grid(1, 2, 64, 3, torch.device("cpu"))]
+    for flags in ((), (True, False)):
+        with pytest.raises(ValueError, match="zip"):
+            plan_references(4, grids, flags)
+
+
+@pytest.mark.parametrize(
+    ("method", "foreign", "host"),
+    [
+        (None, None, (METHOD, False)),
+        ("index", "index", ("index", False)),
+        ("index_timestep_zero", "index_timestep_zero", ("index", True)),
+        (METHOD, None, (METHOD, False)),
+        (ReferenceMethod((True,)), None, (METHOD, False)),
+        (ReferenceMethod((False, True), "uxo"), "uxo", ("uxo", False)),
+        (ReferenceMethod((False, True), "index_timestep_zero"), "index_timestep_zero", ("index", True)),
+    ],
+)
+def test_references_of_other_nodes_keep_the_method_they_were_given(method, foreign, host):
+    """Those that the host would modulate as clean are placed by its index, since ours modulates them."""
+    assert foreign_method(method) == foreign
+    assert host_method(method) == host
+
+
+def test_what_a_block_is_given_reaches_it_by_place_and_by_name():
+    plan, clean = plan_of((True,)), torch.ones(2, 8)
+    img, txt, x, vec = (torch.randn(2, count, 8) for count in (6, 5, 11, 1))
+    vec = vec[:, 0]
+    double, single = (
+        make(lambda *args, **kwargs: (args, kwargs), clean, plan)
+        for make in (double_block_forward, single_block_forward)
+    )
+    args, kwargs = double(img, txt, vec, "pe", mask="mask")
+    assert args[0] is img and args[1] is txt and args[3:] == ("pe",) and kwargs["mask"] == "mask"
+    assert args[2].shape == (2, 2, 8) and torch.equal(args[2][:, 0], vec) and torch.equal(args[2][:, 1], clean)
+    args, kwargs = single(x, vec, "pe", mask="mask")
+    assert args[0] is x and args[2:] == ("pe",) and kwargs["mask"] == "mask"
+    assert args[1].shape == (2, 2, 8) and torch.equal(args[1][:, 0], vec) and torch.equal(args[1][:, 1], clean)
 
 
 def test_double_blocks_get_both_modulations():

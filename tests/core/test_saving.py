@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from x2edit_core import files
 from x2edit_core.adapters.checkpoint import load_adapter, save_adapter
 from x2edit_core.errors import X2EditError
 from x2edit_core.families.flux1 import FluxShape
@@ -180,13 +181,63 @@ def test_an_interrupted_save_leaves_nothing(tmp_path):
     assert load_newest(tmp_path)["step"] == 0
 
 
-def test_what_a_kill_left_goes_with_a_later_save_but_not_what_another_is_writing(tmp_path):
-    for age_s, name in ((7200, "old"), (0, "young")):
-        part = tmp_path / f".own.safetensors.{name}.part"
-        part.write_bytes(b"half")
-        os.utime(part, (time.time() - age_s,) * 2)
+@pytest.fixture
+def listings(monkeypatch):
+    """Folders whose names were read, in order; no folder counts as looked through before."""
+    found, scandir = [], os.scandir
+
+    def counted(folder):
+        found.append(Path(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    monkeypatch.setattr(files, "_swept", {})
+    return found
+
+
+def leave_part(folder, name, age_s=7200.0):
+    part = folder / f".{name}.part"
+    part.write_bytes(b"half")
+    os.utime(part, (time.time() - age_s,) * 2)
+    return part
+
+
+def test_what_a_kill_left_goes_with_a_later_save_but_not_what_another_is_writing(tmp_path, listings):
+    leave_part(tmp_path, "own.safetensors.0123abcd")
+    leave_part(tmp_path, "other.safetensors.89abcdef")
+    kept = [leave_part(tmp_path, "own.safetensors.00000000", age_s=0), leave_part(tmp_path, "of another program")]
     write_adapter(tmp_path, 0)
-    assert {path.name for path in tmp_path.iterdir()} == {"own.safetensors", ".own.safetensors.young.part"}
+    assert set(tmp_path.iterdir()) == {tmp_path / "own.safetensors", *kept}
+    assert listings == [tmp_path]
+
+
+def test_a_folder_is_looked_through_once_however_many_saves_go_there(tmp_path, listings):
+    """A cache of a data set holds tens of thousands of files: reading their names at each save takes longer than saving."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for number in range(30):
+        for folder in folders:
+            with replacing(folder / f"{number}.safetensors") as part:
+                part.write_bytes(b"whole")
+    assert listings == folders
+
+
+def test_after_a_while_it_is_looked_through_again(tmp_path, listings, monkeypatch):
+    """A server runs for months; what another one's kill leaves meanwhile goes too."""
+    write_adapter(tmp_path, 0)
+    part = leave_part(tmp_path, "own.safetensors.0123abcd")
+    write_adapter(tmp_path, 1)
+    assert part.exists()
+    monkeypatch.setattr(files, "_swept", {name: at - 3601 for name, at in files._swept.items()})
+    write_adapter(tmp_path, 0)
+    assert not part.exists() and len(listings) == 2
+
+
+def test_folders_looked_through_are_not_remembered_for_ever(tmp_path, listings, monkeypatch):
+    monkeypatch.setattr(files, "_REMEMBERED", 3)
+    for name in "abcdea":
+        with replacing(tmp_path / name / "file") as part:
+            part.write_bytes(b"whole")
+    assert [folder.name for folder in listings] == list("abcdea") and len(files._swept) == 3
 
 
 def test_saving_and_reading_at_once_never_meets_a_half_file(tmp_path):

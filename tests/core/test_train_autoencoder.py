@@ -17,8 +17,15 @@ def _short_stages(monkeypatch):
     monkeypatch.setattr(train_autoencoder, "SAVE_EVERY", 2)
 
 
-def test_stages_give_the_weights_of_one_run(tmp_path):
-    whole = train(PLAN, tmp_path / "whole", 1e9)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of one whole run, and what came out."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, train(PLAN, folder, 1e9)
+
+
+def test_stages_give_the_weights_of_one_run(tmp_path, run):
+    _, whole = run
     assert train(PLAN, tmp_path / "staged", 0) is None
     staged = train(PLAN, tmp_path / "staged", 0)
     assert whole is not None
@@ -27,20 +34,20 @@ def test_stages_give_the_weights_of_one_run(tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_the_result_is_half_precision_and_says_how_good_it_is(tmp_path):
-    path = train(PLAN, tmp_path, 1e9)
+def test_the_result_is_half_precision_and_says_how_good_it_is(run):
+    folder, path = run
     assert path is not None
     with safe_open(path, "pt") as file:
         said = file.metadata()
     weights = load_file(path)
-    measured = evaluate(weights, drawn(tmp_path, PLAN.heldout, "heldout", PLAN.size))
+    measured = evaluate(weights, drawn(folder, PLAN.heldout, "heldout", PLAN.size))
     assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
     assert said["steps"] == "4"
     assert float(said["edits_psnr_db"]) == pytest.approx(measured["psnr_db"], abs=0.01)
 
 
 def test_training_lowers_the_error(tmp_path):
-    plan = Plan(steps=40, batch=4, cases=3, heldout=2, size=32)
+    plan = Plan(steps=16, batch=2, cases=1, heldout=1, size=32)
     path = train(plan, tmp_path, 1e9)
     assert path is not None
     seen = drawn(tmp_path, plan.cases, "train", plan.size)

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 
 from x2edit_core.train import losses
 
+from .threads import together
+
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "data" / "golden" / "contrastive" / "io.safetensors"
 
@@ -99,6 +101,118 @@ def test_two_processes_compute_what_one_does_and_send_few_bytes(golden, two_rank
     small = 4 * (2 * rows) ** 2 * len(hidden) * 2 + 1000
     assert first["sent_forward"] <= features / 2 + small, "(W − 1)/W of its features, W = 2"
     assert first["sent_backward"] <= features / 2 + small
+
+
+@pytest.fixture
+def loopback(monkeypatch):
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+
+
+def drawn(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_each_rank_gets_its_slice_of_everyones_features_and_gives_them_back(loopback):
+    """Seven features among three ranks: slices of three, three and one, which is filled up with zeros."""
+    rows = drawn(1, 6, 7)
+    padded = torch.nn.functional.pad(rows, (0, 2))
+
+    def work(rank):
+        mine = rows[2 * rank : 2 * rank + 2]
+        return (
+            losses.world(),
+            losses.rank(),
+            losses.gathered(mine),
+            losses.sliced(mine),
+            losses.joined(losses.sliced(mine), 7),
+        )
+
+    for rank, (world, own, everyone, part, back) in enumerate(together(3, work)):
+        assert (world, own) == (3, rank)
+        assert torch.equal(everyone, rows)
+        assert torch.equal(part, padded[:, 3 * rank : 3 * rank + 3])
+        assert torch.equal(back, rows[2 * rank : 2 * rank + 2])
+
+
+def test_three_ranks_compute_the_contrast_that_one_does(loopback):
+    """The mean of their losses, and of their gradients, in which rows of others count as constants as well."""
+    whole = [drawn(seed, 6, 2, 5).requires_grad_() for seed in (1, 2)]
+    tasks = torch.tensor([3, 5, 3, 3, 9, 5])
+    loss = losses.task_contrast(whole, tasks)
+    loss.backward()
+
+    def work(rank):
+        own = slice(2 * rank, 2 * rank + 2)
+        mine = [features.detach()[own].clone().requires_grad_() for features in whole]
+        part = losses.task_contrast(mine, tasks[own])
+        part.backward()
+        return part.detach(), [features.grad for features in mine]
+
+    parts = together(3, work)
+    torch.testing.assert_close(torch.stack([part for part, _ in parts]).mean(), loss.detach())
+    for layer, features in enumerate(whole):
+        found = torch.cat([gradients[layer] for _, gradients in parts]) / 3
+        torch.testing.assert_close(found, features.grad, rtol=1e-4, atol=1e-7)
+
+
+GATES = [(2, 4, 2, 3), (2, 3, 1, 5)]
+"""Two sites: [B, T, P, E]."""
+
+
+def sparse(seed, shape):
+    """Gates of which about half are selected, all weights above 0.1."""
+    weights = drawn(seed, *shape)
+    return (weights.abs() + 0.1) * (weights > -0.2)
+
+
+def balance_in_words(gates):
+    """E · Σ (share of selections)(share of weight), every sum a loop."""
+    terms = []
+    for gate in gates:
+        _, _, projections, experts = gate.shape
+        for projection in range(projections):
+            rows = gate[:, :, projection].reshape(-1, experts).tolist()
+            used = [sum(row[e] > 0 for row in rows) for e in range(experts)]
+            given = [sum(row[e] for row in rows) for e in range(experts)]
+            shares = [u / sum(used) * g / sum(given) for u, g in zip(used, given, strict=True)]
+            terms.append((experts * sum(shares), projections))
+    return sum(term / projections for term, projections in terms) / len(gates)
+
+
+def test_balance_and_usage_are_their_formulas_for_several_sites_and_projections():
+    gates = [sparse(seed, shape) for seed, shape in enumerate(GATES)]
+    assert float(losses.gate_balance(gates)) == pytest.approx(balance_in_words(gates), rel=1e-5)
+    alike = [sparse(seed, (2, 4, 2, 3)) for seed in (4, 5)]
+    counts = sum((gate > 0).sum((0, 1, 2)) for gate in alike).float()
+    torch.testing.assert_close(losses.expert_usage(alike), counts / counts.sum())
+
+
+def test_gates_that_selected_nobody_are_balanced_and_used_by_nobody():
+    nobody = torch.zeros(1, 2, 1, 3)
+    assert float(losses.gate_balance([nobody])) == 0.0
+    assert losses.expert_usage([nobody]).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_two_ranks_balance_the_tokens_of_both(loopback):
+    """Its gradient is handed on undivided: those of weights are averaged over ranks afterwards."""
+    whole = [
+        torch.cat([sparse(seed + 10 * rank, shape) for rank in (0, 1)]).requires_grad_()
+        for seed, shape in enumerate(GATES)
+    ]
+    loss = losses.gate_balance(whole)
+    loss.backward()
+
+    def work(rank):
+        mine = [gate.detach()[2 * rank : 2 * rank + 2].clone().requires_grad_() for gate in whole]
+        part = losses.gate_balance(mine)
+        part.backward()
+        return part.detach(), [gate.grad for gate in mine], losses.expert_usage(mine[:1])
+
+    for rank, (part, gradients, usage) in enumerate(together(2, work)):
+        torch.testing.assert_close(part, loss.detach())
+        torch.testing.assert_close(usage, losses.expert_usage([whole[0].detach()]))
+        for gradient, gate in zip(gradients, whole, strict=True):
+            torch.testing.assert_close(gradient / 2, gate.grad[2 * rank : 2 * rank + 2])
 
 
 def test_a_contrast_without_pairs_has_upstreams_gradient_and_not_its_constant():

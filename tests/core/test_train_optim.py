@@ -199,3 +199,66 @@ def test_the_average_remembers_little_at_the_start():
         average.update(step)
         expected = share * expected + (1 - share)
         assert average.values[0].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_muon_takes_the_matrices_of_blocks_and_adamw_the_rest():
+    shapes = {
+        "blocks.0.up": (4, 6),
+        "blocks.0.bias": (4,),
+        "blocks.0.mod.lin": (4, 4),
+        "blocks.1.stack": (2, 3, 3),
+        "last": (4, 4),
+    }
+    weights = {name: nn.Parameter(torch.ones(shape)) for name, shape in shapes.items()}
+    config = OptimConfig(name="muon", rate=0.02, beta1=0.7, beta2=0.8, decay=0.4)
+    together = optim.make_optimiser(weights, config)
+    (matrices,), (others,) = (part.param_groups for part in together.parts)
+    assert [id(weight) for weight in matrices["params"]] == [id(weights["blocks.0.up"])]
+    assert {id(weight) for weight in others["params"]} == {
+        id(weights[name]) for name in shapes if name != "blocks.0.up"
+    }
+    assert (matrices["lr"], matrices["weight_decay"]) == (0.02, 0.4)
+    assert (others["lr"], tuple(others["betas"]), others["weight_decay"]) == (0.02, (0.7, 0.8), 0.4)
+
+
+def test_every_setting_of_prodigy_reaches_it():
+    pytest.importorskip("prodigyopt")
+    config = OptimConfig(name="prodigy", rate=0.5, beta1=0.7, beta2=0.8, decay=0.4)
+    (group,) = optim.make_optimiser({"w": nn.Parameter(torch.ones(2))}, config).param_groups
+    assert (group["lr"], tuple(group["betas"]), group["weight_decay"]) == (0.5, (0.7, 0.8), 0.4)
+    assert group["use_bias_correction"] and group["safeguard_warmup"]
+
+
+def test_the_rate_ends_where_it_was_to_end_and_stays_there():
+    config = OptimConfig(warmup=10, final=0.1)
+    assert [optim.rate_share(step, 11, config) for step in (10, 11)] == pytest.approx([1.0, 0.1])
+    assert [optim.rate_share(step, 100, config) for step in (55, 100, 145, 190)] == pytest.approx([0.55, 0.1, 0.1, 0.1])
+
+
+def test_random_bits_come_from_their_source_and_from_zero_on():
+    """A value one bit below the next bfloat16 stays down once in 65,536."""
+    below = (torch.full((1 << 20,), 1.0).view(torch.int32) + 0xFFFF).view(torch.float32)
+    first, second = (optim.rounded_at_random(below, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert 0 < int((first == 1.0).sum()) < 64
+
+
+def test_two_runs_in_bfloat16_round_alike_whatever_was_drawn_before():
+    ended = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        weight = nn.Parameter(torch.ones(256, dtype=torch.bfloat16))
+        optimiser = optim.make_optimiser({"w": weight}, OptimConfig(rate=1e-3, state="bfloat16"))
+        for step in range(3):
+            weight.grad = torch.full_like(weight, 0.1 * (step + 1))
+            optimiser.step()
+        ended.append(weight.detach().clone())
+    assert torch.equal(*ended)
+
+
+def test_whether_an_average_lies_in_place_is_known():
+    average = optim.Average({"w": nn.Parameter(torch.zeros(2))}, 0.5)
+    assert not average.in_place
+    with average.applied():
+        assert average.in_place
+    assert not average.in_place

@@ -34,8 +34,8 @@ MOST_STEPS = 4
 SMALL_DISK = 256 << 10
 FAULTS = ("interrupt", "nan latent", "lost judge", "full output folder", "deleted model file")
 OWN_ADAPTER = "soak.safetensors"
-_SAMPLERS = {"KSampler": "latent_image", "X2EditEarlyFilter": "latent", "X2EditEarlyFilterAdvanced": "latent",
-             "SamplerCustomAdvanced": "latent_image"}  # fmt: skip
+_SAMPLERS = {"KSampler": "latent_image", "SamplerCustom": "latent_image", "SamplerCustomAdvanced": "latent_image",
+             "X2EditEarlyFilter": "latent", "X2EditEarlyFilterAdvanced": "latent"}  # fmt: skip
 
 
 class HangsUp(BaseHTTPRequestHandler):

@@ -47,6 +47,7 @@ def test_a_server_under_load_and_faults_stays_as_it_was(pack, capsys):
     assert torch.equal(before, after), "the base is bit-equal"
     assert torch.isfinite(before).all() and before.std() > 0
     assert not found["unanswered"]
+    assert not found["endings"].get("nan latent: success"), "a picture of no numbers was delivered"
     assert found["files"][-1] <= found["files"][0] and found["threads"][-1] <= found["threads"][0]
     if len(figures.resident_mb) - warm_up >= ENOUGH:
         assert found["growth_mb_per_hundred"] <= MOST_GROWTH_MB

@@ -47,6 +47,7 @@ def page() -> str:
     sections = [*_moe(_figures("moe-cpu")), _TARGETS, _WHOLE, *forward, *_train(_figures("train-cpu"))]
     sections += _load(_figures("load-cpu"))
     sections += _restore(_figures("restore-cpu"))
+    sections += _everyday(_figures("everyday-cpu"))
     return "\n\n".join([_HEAD, *sections]) + "\n"
 
 
@@ -193,6 +194,24 @@ def _restore(figures: dict[str, Any]) -> list[str]:
         f"Edits of the whole picture that were left alone: {whole}. A picture of {figures['large']['megapixels']} megapixels, "
         f"edited at one, takes {figures['large']['median_s']:.1f} s (median of three; other programs kept this machine busy).",
         "Targets: 0.25 px, ΔE00 1, overlap 0.85, every edit of the whole picture, 10 s on two quiet cores.",
+    ]
+
+
+def _everyday(figures: dict[str, Any]) -> list[str]:
+    swaps, reads, evaluated = (figures[name] for name in ("filter", "score", "evaluate"))
+    rows = [["early filter", way, f"{row['swaps']} swaps", ""] for way, row in swaps["ways"].items()]
+    rows += [
+        ["X2Edit Score", way, f"{row['reads']} reads", f"{row['over_first']:.2f}"] for way, row in reads["ways"].items()
+    ]
+    rows += [["evaluation", way, "", f"{row['over_first']:.2f}"] for way, row in evaluated["ways"].items()]
+    return [
+        "## Everyday steps",
+        _command("everyday", figures, "--rounds 1 "),
+        f"How often FLUX and VAE change places until a local judge has chosen among {swaps['seeds']} seeds; how often an "
+        f"encoder's weights are read in {reads['runs']} runs of X2Edit Score, by processor time; and "
+        f"{evaluated['cases']} cases of an evaluation whose judge takes about as long as their edits "
+        f"({evaluated['judge_s']:.1f} s here, on a machine that other programs kept busy).",
+        _table(["", "", "counted", "× the first's time"], rows),
     ]
 
 

@@ -1,8 +1,9 @@
 """Mutation testing: small faults put into a module one by one; a test must notice each. By mutmut, in the host's Python.
 
 A run goes on where the last one ended: what was tried is kept in `out/mutants/MODULE` while module and tests stay as they
-are. Of a module's mutants at most `MOST` are tried, drawn by a fixed seed. `mutants.toml` names those that no test could
-or should notice, each with its reason.
+are. Where tests were only added, `survivors` tries again what they had not noticed, and no more. Of a module's mutants at
+most `MOST` are tried, drawn by a fixed seed. `mutants.toml` names those that no test could or should notice, each with its
+reason.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ from .pins import MUTATION_TOOL
 CORE = "x2edit_core"
 MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "moe": ("adapters/moe.py", ("moe", "selected", "attach")),
-    "adapter": ("adapters/adapter.py", ("attach", "checkpoint", "released_icedit", "train_adapters")),
+    "adapter": ("adapters/adapter.py", ("adapter", "attach", "checkpoint", "released_icedit", "train_adapters")),
     "attach": ("adapters/attach.py", ("attach",)),
     "reference": ("reference.py", ("reference",)),
     "losses": ("train/losses.py", ("train_losses", "train_golden")),
-    "loop": ("train/loop.py", ("train_loop", "train_golden")),
+    "loop": ("train/loop.py", ("train_loop", "train_hooks", "train_golden")),
     "optim": ("train/optim.py", ("train_optim", "train_golden")),
-    "seeds": ("choosing/seeds.py", ("seeds",)),
-    "referee": ("choosing/referee.py", ("seeds",)),
+    "seeds": ("choosing/seeds.py", ("seeds", "referee")),
+    "referee": ("choosing/referee.py", ("seeds", "referee")),
     "paths": ("paths.py", ("paths",)),
     "endpoint": ("chat/endpoint.py", ("chat_endpoint", "judge")),
 }
@@ -73,10 +74,10 @@ class Mutant:
     after: str
 
 
-def run(host: Host, modules: Sequence[str], limit: int = MOST) -> int:
+def run(host: Host, modules: Sequence[str], limit: int = MOST, survivors: bool = False) -> int:
     """Try what is left of each module's mutants and print a table; 0 if all reach `WANTED`."""
     tool = _installed(host)
-    scores = [_tested(host, tool, module, limit) for module in modules or MODULES]
+    scores = [_tested(host, tool, module, limit, survivors) for module in modules or MODULES]
     print(f"{'module':10} {'tried':>6} {'killed':>7} {'excluded':>9} {'score':>7}")
     print(*(row for row, _ in scores), sep="\n")
     return 0 if all(good for _, good in scores) else 1
@@ -128,10 +129,10 @@ def _lines(function: ast.FunctionDef) -> list[str]:
     return lines
 
 
-def _tested(host: Host, tool: Path, module: str, limit: int) -> tuple[str, bool]:
+def _tested(host: Host, tool: Path, module: str, limit: int, survivors: bool) -> tuple[str, bool]:
     """The row of one module, and whether it is good enough."""
     file, tests = MODULES[module]
-    place = _workspace(module, file, tests)
+    place = _workspace(module, file, tests, survivors)
     name = f"{CORE}." + file.removesuffix(".py").replace("/", ".")
     record = place / "mutants" / CORE / f"{file}.meta"
     if not record.exists():
@@ -164,7 +165,7 @@ def _row(
     return row, len(tried) == len(wanted) and score >= WANTED
 
 
-def _workspace(module: str, file: str, tests: Sequence[str]) -> Path:
+def _workspace(module: str, file: str, tests: Sequence[str], survivors: bool) -> Path:
     """A copy of core and tests for mutmut to work in; made anew when the module or its tests have changed."""
     sources = [REPO / CORE / file, *(REPO / "tests" / "core" / f"test_{name}.py" for name in tests)]
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
@@ -172,15 +173,33 @@ def _workspace(module: str, file: str, tests: Sequence[str]) -> Path:
     stamp = place / "stamp"
     if stamp.exists() and stamp.read_text() == digest:
         return place
-    shutil.rmtree(place, ignore_errors=True)
-    skipped = shutil.ignore_patterns("__pycache__", "host", "browser", "gpu")
-    for folder in (CORE, "tests", "tools", "workflows"):
-        shutil.copytree(REPO / folder, place / folder, ignore=skipped)
-    shutil.copy(REPO / "pyproject.toml", place)
-    selected = [f"tests/core/test_{name}.py" for name in tests]
-    (place / "setup.cfg").write_text(_settings(f"{CORE}/{file}", selected), encoding="utf-8")
+    settings = _settings(f"{CORE}/{file}", [f"tests/core/test_{name}.py" for name in tests])
+    if survivors and stamp.exists() and (place / CORE / file).read_bytes() == sources[0].read_bytes():
+        _renew_tests(place, place / "mutants" / CORE / f"{file}.meta", settings)
+    else:
+        shutil.rmtree(place, ignore_errors=True)
+        for folder in (CORE, "tests", "tools", "workflows"):
+            shutil.copytree(REPO / folder, place / folder, ignore=_LEFT_OUT)
+        shutil.copy(REPO / "pyproject.toml", place)
+        (place / "setup.cfg").write_text(settings, encoding="utf-8")
     stamp.write_text(digest)
     return place
+
+
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "host", "browser", "gpu")
+
+
+def _renew_tests(place: Path, record: Path, settings: str) -> None:
+    """The tests as they are now, and what those before had not noticed untried again."""
+    for folder in (place, place / "mutants"):
+        shutil.copytree(REPO / "tests", folder / "tests", ignore=_LEFT_OUT, dirs_exist_ok=True)
+        (folder / "setup.cfg").write_text(settings, encoding="utf-8")
+    (place / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
+    kept = json.loads(record.read_text(encoding="utf-8"))
+    for name, outcome in kept["exit_code_by_key"].items():
+        if outcome in (_SURVIVED, _NO_TEST):
+            kept["exit_code_by_key"][name] = None
+    record.write_text(json.dumps(kept), encoding="utf-8")
 
 
 def _settings(file: str, tests: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ from ..pixels import from_bytes, to_rgb
 from . import admitted
 from .host import comfy, latent_dtype, latent_for, latent_preview
 from .pictures import restore
+from .sampled import COUNTED
 
 if TYPE_CHECKING:
     from comfy.samplers import CFGGuider
@@ -294,9 +295,13 @@ def _prepared(guider: CFGGuider, latent: dict[str, Any]) -> dict[str, Any]:
 
 
 def _watched(guider: CFGGuider, notice: Callable[[], None]) -> CFGGuider:
-    """A copy of `guider` that calls `notice` before each evaluation; the connected one stays as it is."""
+    """A copy of `guider` that calls `notice` before each evaluation, and whose broken runs are for the filter to drop.
+
+    The connected one stays as it is.
+    """
     watched = copy.copy(guider)
     watched.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
+    watched.model_options.setdefault("transformer_options", {})[COUNTED] = True
 
     def wrapper(executor: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         notice()

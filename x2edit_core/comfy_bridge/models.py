@@ -25,6 +25,7 @@ from .families import base_of, is_fused
 from .folders import lora_file
 from .host import comfy
 from .notices import say_once
+from .sampled import looked_at
 from .stack import KEY, AdapterStack
 
 if TYPE_CHECKING:
@@ -154,12 +155,12 @@ def apply_adapter(model: ModelPatcher, managed: ManagedAdapter, attachment: Atta
         return model
     plain = list(_plain_parts(managed.adapter))
     if not attachment.always_on or _absent_weights(model, plain):
-        return _with_bare_outputs(_with_attachment(model, managed, attachment))
+        return looked_at(_with_bare_outputs(_with_attachment(model, managed, attachment)))
     applied = _merged(model, managed, plain, attachment.strength) if plain else model
     routed = managed.routed
     if routed is not None:
         applied = _with_attachment(applied, routed, replace(attachment, adapter=routed.adapter))
-    return _with_bare_outputs(applied)
+    return looked_at(_with_bare_outputs(applied))
 
 
 def apply_static(model: ModelPatcher, managed: ManagedAdapter, strength: float, save_as: str = "") -> ModelPatcher:
@@ -192,7 +193,7 @@ def apply_static(model: ModelPatcher, managed: ManagedAdapter, strength: float, 
             "model's own loader, at the strength you want.",
         )
         return model
-    return model if strength == 0.0 else _with_bare_outputs(_merged(model, managed, parts, strength))
+    return model if strength == 0.0 else looked_at(_with_bare_outputs(_merged(model, managed, parts, strength)))
 
 
 def require_static_form(adapter: Adapter) -> None:
