@@ -299,3 +299,27 @@ def test_what_waits_in_host_memory_comes_back_as_it_was(pack, monkeypatch):
         layer.zero_grad()
     assert moved.count(x.shape) == 2
     assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
+
+
+def test_8_bit_floats_and_offloading_go_together_with_and_without_checkpoints(pack, cache, tmp_path):
+    """Products, whether blocks visit the device and what is kept change no loss."""
+    load = pack.core("comfy_bridge.miniature").load_demo_models
+    network = load("x2edit")[0].model.diffusion_model
+    path = tmp_path / "base.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
+    runs = []
+    for number, (offload, checkpointing) in enumerate([(False, False), (True, False), (True, True)]):
+        folder = tmp_path / str(number)
+        changes = {"model__base": str(path), "model__weights": "fp8", "model__offload": offload,
+                   "model__gradient_checkpointing": checkpointing}  # fmt: skip
+        assert run_script(pack, folder, config_text(folder, cache, "x2edit", **changes)) == 0
+        runs.append(losses_of(folder))
+    assert runs[0] == runs[1] == runs[2]
+
+
+def test_a_base_that_cannot_be_counted_is_told_and_trains(pack, memory):
+    def fails():
+        raise KeyError("a host of another kind")
+
+    (line,) = memory.lines_of(fails)
+    assert "cannot be counted (KeyError" in line

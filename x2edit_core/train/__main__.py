@@ -67,7 +67,7 @@ def _memory_before(config: TrainConfig) -> list[str]:
         prepare_host(config.device)
         memory = importlib.import_module("..comfy_bridge.training.memory", __package__)
         with torch.inference_mode(False):
-            return memory.before_loading(config).lines()
+            return memory.lines_of(lambda: memory.before_loading(config))
     except X2EditError as error:
         return [f"memory: not counted, as {error}"]
 

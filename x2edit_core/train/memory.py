@@ -79,7 +79,7 @@ class Ledger(TorchDispatchMode):
         self._weights, self._others = _keys(weights), _keys(others)
         self._known: dict[int, tuple[int, str]] = {}
         self._derived: set[int] = set()
-        self._sums = dict.fromkeys(("kept", "copies", "gradients", "workspace"), 0)
+        self._sums: dict[str, int] = dict.fromkeys(("kept", "copies", "gradients", "workspace"), 0)
         self.phases: list[Phase] = [Phase(Held(), Held())]
 
     @property

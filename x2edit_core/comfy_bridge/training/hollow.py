@@ -100,12 +100,10 @@ def hollow_adapter(spec: AdapterSpec, task_aware: bool, dtype: torch.dtype) -> A
 
 def shorter_spec(spec: AdapterSpec) -> AdapterSpec:
     """The same adapter for a network that `shortened` has cut."""
-    depths = {
-        item.name: min(SAMPLED, getattr(spec.shape, item.name))
-        for item in dataclasses.fields(spec.shape)
-        if item.name != "hidden"
-    }
-    return dataclasses.replace(spec, shape=dataclasses.replace(spec.shape, **depths))
+    shape: Any = spec.shape
+    names = [item.name for item in dataclasses.fields(shape) if item.name != "hidden"]
+    depths = {name: min(SAMPLED, getattr(shape, name)) for name in names}
+    return dataclasses.replace(spec, shape=dataclasses.replace(shape, **depths))
 
 
 def network_of_file(config: ModelConfig) -> Any:

@@ -7,14 +7,14 @@ import dataclasses
 import importlib.util
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from ...errors import HostError, X2EditError
+from ...errors import X2EditError
 from ...families import QWEN_IMAGE, family_of
 from ...geometry import Size
 from ...miniature.text import LONGEST
@@ -275,10 +275,12 @@ def before_loading(config: TrainConfig) -> Plan:
     return planned(config, empty, work_of(config, small_text=config.model.clip == ["demo"]), switches=True)
 
 
-def lines_of(config: TrainConfig, network: Any, work: Work) -> list[str]:
-    """The table of a run about to begin; why there is none, where this host's modules cannot be counted."""
+def lines_of(plan: Callable[[], Plan]) -> list[str]:
+    """The table; why there is none, where this base cannot be counted, which is no reason not to train on it."""
     try:
-        return planned(config, network, work).lines()
-    except (HostError, X2EditError, RuntimeError, NotImplementedError, AttributeError, TypeError) as error:
+        return plan().lines()
+    except Exception as error:  # modules of any host and pack run without values here, and may say anything
         logger.debug("memory", exc_info=error)
-        return [f"memory: cannot be counted on this base ({type(error).__name__}: {str(error).splitlines()[0][:160]})"]
+        first = (str(error).splitlines() or [""])[0]
+        return [f"memory: not counted, as {first[:300]}" if isinstance(error, X2EditError) else
+                f"memory: this base cannot be counted ({type(error).__name__}: {first[:160]})"]  # fmt: skip

@@ -38,7 +38,7 @@ from ..unread import unread_remarks
 from .bases import new_flux, new_qwen
 from .checkpointing import wanted
 from .flux import TrainableFlux
-from .memory import lines_of, work_on
+from .memory import lines_of, planned, work_on
 from .models import (
     HostModels,
     HostPictures,
@@ -221,7 +221,7 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
 
 def _memory(config: TrainConfig, network: Any, pools: Any, text: Any, ranks: Ranks) -> list[str]:
     """The table of what the run will hold, once; every process has a device of its own, and the first speaks."""
-    return [] if ranks.rank else lines_of(config, network, work_on(config, pools, text, ranks.world))
+    return [] if ranks.rank else lines_of(lambda: planned(config, network, work_on(config, pools, text, ranks.world)))
 
 
 def require_trainable(spec: AdapterSpec, config: TrainConfig) -> None:
