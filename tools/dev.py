@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One entry point for everything around the code.
 
-host | demo | test | serve | bench | evaluate | graph | miniature | classifier | record | compat | mutants
+host | demo | test | serve | bench | gpu | evaluate | graph | miniature | classifier | record | compat | mutants
 
 Needs only Python 3.10 or newer; installs the pinned ComfyUI into a cache folder on first use. Written for Linux,
 macOS and Windows; run so far on Linux only. COMFYUI_PATH and COMFYUI_PYTHON make every command use a ComfyUI of your
@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 import bench
-from devkit import bundle, compat, miniature, mutants, pins, records, testing
+from devkit import bundle, compat, gpu, miniature, mutants, pins, records, testing
 from devkit.demo import DEFAULT_WORKFLOW, run_demo
 from devkit.evaluate import run_evaluation
 from devkit.host import DevError, find_host, is_own, log
@@ -85,6 +85,11 @@ def _bench(args: argparse.Namespace) -> int:
         print("\n".join(bench.names()))
         return 0
     return bench.run(find_host(args.host), args.name, args.arguments)
+
+
+def _gpu(args: argparse.Namespace) -> int:
+    host = find_host(args.host)
+    return gpu.table(host) if args.table else gpu.run(host, args.part, args.rehearse)
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -177,6 +182,11 @@ def _parser() -> argparse.ArgumentParser:
     bench_ = command("bench", _bench, "run a benchmark, or list them")
     bench_.add_argument("name", nargs="?")
     bench_.add_argument("arguments", nargs=argparse.REMAINDER)
+
+    on_gpu = command("gpu", _gpu, "all that wants a GPU, in eight minutes at most, into out/gpu")
+    on_gpu.add_argument("--part", action="append", default=[], choices=gpu.names(), help="only this one")
+    on_gpu.add_argument("--rehearse", action="store_true", help="the same on the CPU, with tiny sizes")
+    on_gpu.add_argument("--table", action="store_true", help="print the computed memory of the recipes, and stop")
 
     evaluate = command("evaluate", _evaluate, "edit many pictures in a host started for it, and score the edits")
     evaluate.add_argument("config", type=Path, help="a TOML file, see docs/evaluate.md")

@@ -151,8 +151,10 @@ def _value(hint: Any, value: Any, name: str, problems: list[str], outside: list[
             return _parse(typing.cast(type, hint), value, f"{name}.", problems, outside)
         problems.append(f"{name}: a table was expected")
     elif get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            problems.append(f"{name} = {value!r}; one of {', '.join(map(str, get_args(hint)))} was expected")
+        # 1 == True in Python, and not in a configuration.
+        if not any(type(value) is type(choice) and value == choice for choice in get_args(hint)):
+            choices = (choice if isinstance(choice, str) else _literal(choice) for choice in get_args(hint))
+            problems.append(f"{name} = {value!r}; one of {', '.join(choices)} was expected")
     elif not _fits(hint, value):
         problems.append(f"{name} = {value!r}; {_describe(hint)} was expected")
     elif hint is float:

@@ -83,5 +83,6 @@ def test_every_entry_is_explained_and_its_choices_are_named(name):
         for entry, hint in entries(section).items():
             assert meanings[entry].endswith("."), f"{heading} {entry} has no meaning"
             choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
-            missing = [choice for choice in choices if f"`{choice}`" not in meanings[entry]]
+            names = [str(choice).lower() if isinstance(choice, bool) else choice for choice in choices]
+            missing = [name for name in names if f"`{name}`" not in meanings[entry]]
             assert not missing, f"{heading} {entry} does not name {missing}"

@@ -49,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = load_config(options.config, **({"device": options.device} if options.device else {}))
         if options.dry_run:
             sys.stdout.write(to_toml(config))
+            logger.info("%s", "\n".join(_memory_before(config)))
             return 0
         if options.threads:
             torch.set_num_threads(options.threads)
@@ -58,6 +59,17 @@ def main(arguments: list[str] | None = None) -> int:
         logger.error("%s", error)
         return 1
     return 0
+
+
+def _memory_before(config: TrainConfig) -> list[str]:
+    """The table of memory, for which the base's index is read and nothing is loaded; or why there is none."""
+    try:
+        prepare_host(config.device)
+        memory = importlib.import_module("..comfy_bridge.training.memory", __package__)
+        with torch.inference_mode(False):
+            return memory.lines_of(lambda: memory.before_loading(config))
+    except X2EditError as error:
+        return [f"memory: not counted, as {error}"]
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from ..miniature.qwen import HEAD
 from ..settings import ConfigError, FilePath, Range, parse_settings, range_faults, read_toml
 from ..tasks import TASK_COUNT, Task
 from .forms import DIPTYCHS
+from .leaner import memory_faults
 from .parallel import Shard
 from .samples import MODES
 
@@ -36,8 +37,10 @@ class ModelConfig:
 
     `base`: a model file, or `demo:` and a name of `miniature.BASES`; for kind `base` the file to start from, empty for random
     weights. `clip` lists text encoder files (CLIP-L and T5), or names one embedded encoder's file, or `demo` for the
-    shipped one; `vae` is a file or `demo`. `weights` holds an adapter's base as it is, in 8 bits, or in host memory, from
-    where block after block visits the device. `train_text` trains the embedded text encoder along with a base.
+    shipped one; `vae` is a file or `demo`. `weights` holds an adapter's base as it is, or in 8 or 4 bits; `offload` keeps
+    its blocks in host memory, from where one after another visits the device. `gradient_checkpointing` is on by itself for
+    a base of FLUX's size; `offload_checkpoints` puts what it keeps into host memory. `train_text` trains the embedded
+    text encoder along with a base.
     `alignnet` is a file of AlignNet, or `new` for random weights: texts then go through it and the Qwen2.5-VL that `clip`
     names. `train_alignnet` trains it along with an adapter, the first stage of X2Edit's recipe.
     """
@@ -46,12 +49,19 @@ class ModelConfig:
     clip: Annotated[list[str], FilePath] = field(default_factory=lambda: ["demo"])
     vae: Place = "demo"
     precision: Precision = "bfloat16"
-    weights: Literal["default", "fp8", "offload"] = "default"
-    gradient_checkpointing: bool = False
+    weights: Literal["default", "fp8", "int8", "nf4", "offload"] = "default"
+    gradient_checkpointing: Literal["auto", True, False] = "auto"
     guidance: Annotated[float, Range(0, 1000)] = 1.0
     train_text: bool = False
     alignnet: Place = ""
     train_alignnet: bool = False
+    offload: bool = False
+    offload_checkpoints: bool = False
+
+    @property
+    def offloaded(self) -> bool:
+        """Whether the base's blocks stay in host memory; `weights = "offload"` says so of one that is not quantised."""
+        return self.offload or self.weights == "offload"
 
 
 @dataclass(frozen=True)
@@ -132,7 +142,8 @@ class LossConfig:
 class OptimConfig:
     """`muon` orthogonalises the momentum of the matrices within blocks and leaves the rest to AdamW; it is for bases.
     `state`: `float32` master weights and moments, or for AdamW `bfloat16` with stochastic rounding at a third of the
-    memory; the average that `ema` keeps is float32 either way.
+    memory; the average that `ema` keeps is float32 either way. `moments`: those of AdamW as `state` says, or in 8 bits.
+    `fused_backward` moves each weight within backward and frees its gradient.
     `rate` falls along a half cosine to `final` of itself after `warmup` steps; `final` 1 keeps it constant."""
 
     name: Literal["adamw", "prodigy", "muon"] = "adamw"
@@ -145,6 +156,8 @@ class OptimConfig:
     final: Share = 1.0
     ema: Annotated[float, Range(0, 1, below=True)] = 0.0
     state: Precision = "float32"
+    moments: Literal["state", "8bit"] = "state"
+    fused_backward: bool = False
 
 
 @dataclass(frozen=True)
@@ -207,6 +220,7 @@ def _faults(config: TrainConfig) -> list[str]:
     faults += _data_faults(config)
     faults += _model_faults(config)
     faults += _optimiser_faults(config.optim)
+    faults += memory_faults(config)
     if config.shard != "none":
         faults += _sharding_faults(config)
     return faults
@@ -276,6 +290,7 @@ def _model_faults(config: TrainConfig) -> list[str]:
         and not model.base.strip(),
         f"model.weights = {model.weights!r} is for a base that stays as it is; kind base trains it": trains_base
         and model.weights != "default",
+        "model.offload is for a base that stays as it is; kind base trains it": trains_base and model.offload,
         "model.alignnet is for adapters; kind base has a text encoder of its own": trains_base and bool(model.alignnet),
         f"qwen.blocks = {config.qwen.blocks} is for kind base, which makes a new Qwen-Image": bool(config.qwen.blocks)
         and not trains_base,
@@ -296,6 +311,9 @@ def _sharding_faults(config: TrainConfig) -> list[str]:
     needs = {
         f"optim.name = {config.optim.name!r}": config.optim.name != "adamw",
         f"model.weights = {config.model.weights!r}": config.shard == "all" and config.model.weights != "default",
+        "model.offload = true": config.shard == "all" and config.model.offload,
+        "optim.moments = '8bit'": config.optim.moments == "8bit",
+        "optim.fused_backward = true": config.optim.fused_backward,
         f"sample_every = {config.sample_every}": config.sample_every > 0,
     }
     return [f"{entry} does not work with shard = {config.shard!r}" for entry, found in needs.items() if found]

@@ -26,8 +26,10 @@ from .batches import Batches, Ranks
 from .checkpoints import load_newest, require_same, require_same_models, save_state
 from .config import TrainConfig, parse_config
 from .data_identity import changes, identify
+from .fused import FusedBackward
+from .leaner import without_savings
 from .model import Inputs, Model, Prediction, Watch
-from .optim import Average, make_optimiser, never_adapted, rate_share, set_rate, true_rate
+from .optim import Average, make_optimiser, never_adapted, rate_share, set_rate, told_of, true_rate
 from .parallel import entire, local, shared_like, shared_state, spread
 from .preview import Decoder, Preview
 from .records import CONFIG_FILE, RunJournal, StepReport, Totals
@@ -81,6 +83,7 @@ class Trainer:
         self._spread = spread(parts.weights, parts.blocks, config.shard, world, device)
         self._named = self._spread.trained
         self._optimiser = make_optimiser(self._named, config.optim)
+        self._fused = FusedBackward(self._named, self._optimiser, world) if config.optim.fused_backward else None
         self._average = Average(self._named, config.optim.ema)
         self.step = 0
         self._between_steps = True
@@ -125,9 +128,8 @@ class Trainer:
     def summary(self) -> list[str]:
         """What the run is about to do, line by line, and what is to be known of how it goes on."""
         set_rate(self._optimiser, self.config.optim.rate)
-        return (
-            summary_lines(self.config, self.parts.batches, true_rate(self._optimiser)) + self.parts.remarks + self.notes
-        )
+        lines = summary_lines(self.config, self.parts.batches, true_rate(self._optimiser)) + told_of(self._optimiser)
+        return lines + self.parts.remarks + self.notes
 
     @property
     def outcome(self) -> str:
@@ -229,16 +231,18 @@ class Trainer:
             batch = self.parts.batches.at(self.step * config.accumulate + part)
             with self._spread.part(last=part == config.accumulate - 1), contextlib.ExitStack() as passing:
                 loss = self._spread.loss(functools.partial(self._loss_of, batch, totals, passing))
-                (loss / config.accumulate).backward()
-        gradient, rate = self._spread.clipped(config.optim.clip), true_rate(self._optimiser)
+                self._backward(loss / config.accumulate)
+        gradient = self._fused.end() if self._fused else self._spread.clipped(config.optim.clip)
+        rate = true_rate(self._optimiser)
         means = totals.means(config.accumulate, self.parts.model.device)
         bad = not (math.isfinite(gradient) and math.isfinite(means["loss"]))
         if bad:
             self._skip(gradient, totals)
         else:
             with self._stepping():
-                self._optimiser.step()
-                self._optimiser.zero_grad()
+                if not self._fused:
+                    self._optimiser.step()
+                    self._optimiser.zero_grad()
                 self._average.update(self.step)
         self._unpaired, self._contrasted = self._unpaired + totals.unpaired, self._contrasted + totals.contrasted
         seconds = time.perf_counter() - started
@@ -246,6 +250,14 @@ class Trainer:
         if self._journal:
             self._journal.add(report, totals)
         return report
+
+    def _backward(self, loss: Tensor) -> None:
+        """Gradients of one part of a step; the whole step's moves too where it is fused."""
+        if self._fused:
+            self._fused.begin(loss)
+        self._between_steps = not self._fused
+        loss.backward()
+        self._between_steps = True
 
     def _skip(self, gradient: float, totals: Totals) -> None:
         """Count a step that changes nothing; raises `Diverged` where the weights, or nearly all steps, are bad."""
@@ -373,10 +385,8 @@ def _identity(config: TrainConfig) -> str:
     """
     default: dict[str, Any] = {item.name: item.default for item in dataclasses.fields(TrainConfig)}
     data = dataclasses.replace(config.data, path="data", cache="", workers=0)
-    weights = "default" if config.model.weights == "offload" else config.model.weights
-    model = dataclasses.replace(config.model, gradient_checkpointing=False, weights=weights)
     free = {name: default[name] for name in _FREE if default[name] is not dataclasses.MISSING}
-    return to_toml(dataclasses.replace(config, data=data, model=model, **{**free, "steps": 1, "output": "run"}))
+    return to_toml(dataclasses.replace(without_savings(config), data=data, **{**free, "steps": 1, "output": "run"}))
 
 
 def _renewed(saved: str) -> str:

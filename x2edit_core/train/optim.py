@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import X2EditError
 from .config import OptimConfig
+from .moments import EightBitAdamW
 from .parallel import local
 
 
@@ -30,6 +31,8 @@ def make_optimiser(weights: Mapping[str, nn.Parameter], config: OptimConfig) -> 
             ) from error
         options = {"use_bias_correction": True, "safeguard_warmup": True}
         return Prodigy(parameters, lr=config.rate, betas=betas, weight_decay=config.decay, **options)
+    if config.moments == "8bit":
+        return EightBitAdamW(parameters, config.rate, betas, config.decay)
     if config.state == "bfloat16":
         return RoundingAdamW(parameters, config.rate, betas, config.decay)
     return torch.optim.AdamW(parameters, config.rate, betas, weight_decay=config.decay, fused=True)
@@ -138,6 +141,12 @@ def true_rate(optimiser: torch.optim.Optimizer) -> float:
     """The step size as it takes effect: the rate that was set, times the `d` that Prodigy has found so far."""
     group = optimiser.param_groups[0]
     return float(group["lr"]) * float(group.get("d", 1.0))
+
+
+def told_of(optimiser: torch.optim.Optimizer) -> list[str]:
+    """What is to be known of how an optimiser runs here."""
+    reason = getattr(optimiser, "uncompiled", "")
+    return [f"8-bit moments run uncompiled: {reason}"] if reason else []
 
 
 def never_adapted(optimiser: torch.optim.Optimizer) -> bool:

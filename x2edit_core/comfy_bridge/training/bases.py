@@ -19,7 +19,16 @@ _ZERO_IN_QWEN = ("_mod.", "norm_out.linear", "proj_out")
 
 def new_flux(config: FluxConfig, seed: int) -> Any:
     """A FLUX with float32 weights drawn from the seed: Xavier's for layers, zero for modulations and the output."""
-    flux = comfy.ldm.flux.model.Flux(
+    return _drawn(_flux(config, torch.device("cpu")), generator(seed, "flux"), _ZERO_IN_FLUX)
+
+
+def hollow_flux(config: FluxConfig) -> Any:
+    """The same without weights."""
+    return _flux(config, torch.device("meta"))
+
+
+def _flux(config: FluxConfig, device: torch.device) -> Any:
+    return comfy.ldm.flux.model.Flux(
         image_model="flux",
         in_channels=96 if config.fill else 16,
         out_channels=16,
@@ -37,21 +46,28 @@ def new_flux(config: FluxConfig, seed: int) -> Any:
         guidance_embed=config.guidance,
         txt_ids_dims=[],
         dtype=torch.float32,
-        device=torch.device("cpu"),
+        device=device,
         operations=comfy.ops.disable_weight_init,
     )
-    return _drawn(flux, generator(seed, "flux"), _ZERO_IN_FLUX)
 
 
 def new_qwen(config: QwenConfig, seed: int) -> Any:
     """A Qwen-Image with float32 weights drawn from the seed: Xavier's for layers, zero for modulations and the output."""
-    network = comfy.ldm.qwen_image.model.QwenImageTransformer2DModel(
+    return _drawn(_qwen(config, torch.device("cpu")), generator(seed, "qwen"), _ZERO_IN_QWEN)
+
+
+def hollow_qwen(config: QwenConfig) -> Any:
+    """The same without weights."""
+    return _qwen(config, torch.device("meta"))
+
+
+def _qwen(config: QwenConfig, device: torch.device) -> Any:
+    return comfy.ldm.qwen_image.model.QwenImageTransformer2DModel(
         **sizes(config.hidden, config.blocks, CONTEXT),
         dtype=torch.float32,
-        device=torch.device("cpu"),
+        device=device,
         operations=comfy.ops.disable_weight_init,
     )
-    return _drawn(network, generator(seed, "qwen"), _ZERO_IN_QWEN)
 
 
 def _drawn(network: nn.Module, source: torch.Generator, zero: tuple[str, ...]) -> nn.Module:

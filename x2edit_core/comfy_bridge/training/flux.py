@@ -8,18 +8,19 @@ gradient checkpointing had saved; so norms and checkpointed blocks work on copie
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from ...adapters.attach import Forward, find_module, swapped
 from ...train.model import Inputs, Prediction, Watch
 from ...train.parallel import is_sharded
+from ..host import comfy
 from ..stack import clean_vector, reference_plan, reference_swaps, token_count, with_placed_references
+from .checkpointing import checkpointed
 from .trainable import Trainable, Watched, blocks_of
 
 PLAIN_ATTENTION_TOKENS = 1024
@@ -50,7 +51,9 @@ class TrainableFlux(Trainable):
 
     def _computing(self) -> Any:
         settings = self.settings
-        return torch.autocast(self.device.type, dtype=settings.dtype, enabled=settings.autocast)
+        if not settings.autocast:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=settings.dtype)
 
     def _forward(self, inputs: Inputs, options: dict[str, Any]) -> Tensor:
         dtype = torch.float32 if self.settings.autocast else self.settings.dtype
@@ -96,7 +99,7 @@ class TrainableFlux(Trainable):
 
     def _lasting_swaps(self) -> list[tuple[nn.Module, Forward]]:
         """Norms on copies of their inputs; blocks that wait for their weights, and checkpointed ones on copies too."""
-        swaps: list[tuple[nn.Module, Forward]] = []
+        swaps = self._lean_swaps()
         for number, block in enumerate(blocks_of(self.network)):
             norms = ("img_norm1", "img_norm2", "txt_norm1", "txt_norm2", "pre_norm")
             found = [getattr(block, name) for name in norms if hasattr(block, name)]
@@ -111,7 +114,9 @@ class TrainableFlux(Trainable):
         forward, checkpointing = block.forward, self.settings.checkpointing
         if self.stream:
             forward = self.stream.around(number, forward, recomputed=checkpointing)
-        return _on_copies(forward, checkpointing) if checkpointing or is_sharded(block) else forward
+        if not (checkpointing or is_sharded(block)):
+            return forward
+        return _on_copies(forward, checkpointing, self.settings.host_checkpoints)
 
     def _feature_swaps(self, seen: Watched) -> list[tuple[nn.Module, Forward]]:
         blocks = [
@@ -135,20 +140,17 @@ def _on_a_copy(original: Forward) -> Forward:
     return lambda x: original(x.clone())
 
 
-def _on_copies(original: Callable[..., Any], checkpointing: bool) -> Callable[..., Any]:
+def _on_copies(original: Callable[..., Any], checkpointing: bool, in_host: bool) -> Callable[..., Any]:
     """A block that leaves its inputs alone; `checkpointing` keeps only them and runs it again in backward."""
 
-    def run(streams: Sequence[Tensor], names: Sequence[str], kwargs: dict[str, Any]) -> Any:
-        copies = {name: stream.clone() for name, stream in zip(names, streams, strict=True)}
-        return original(**copies, **kwargs)
+    def run(**given: Any) -> Any:
+        copies = {name: given[name].clone() for name in ("img", "txt", "x") if name in given}
+        return original(**{**given, **copies})
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         names = ("img", "txt") if "img" in kwargs or len(args) > 2 else ("x",)
         given = dict(zip((*names, "vec"), args, strict=False)) | kwargs
-        streams = [given.pop(name) for name in names]
-        return (
-            checkpoint(run, streams, names, given, use_reentrant=False) if checkpointing else run(streams, names, given)
-        )
+        return checkpointed(run, given, in_host) if checkpointing else run(**given)
 
     return forward
 
@@ -157,6 +159,12 @@ def _in_one_dtype(norm: Any) -> Forward:
     """An RMS norm whose float32 scale follows its input: mixed dtypes have no fused form. Epsilon is float32's."""
     epsilon = norm.eps or torch.finfo(torch.float32).eps
     return lambda x: functional.rms_norm(x, norm.normalized_shape, norm.weight.to(x.dtype), epsilon)
+
+
+def _is_for_cpu(tensor: Tensor) -> bool:
+    """Whether a CPU computes with it; without values it stands for one on the host's device."""
+    kind = tensor.device.type
+    return (comfy.model_management.get_torch_device().type if kind == "meta" else kind) == "cpu"
 
 
 class Rotary:
@@ -187,7 +195,7 @@ class Rotary:
         del host, heads, args
         q, k = self._turned(q), self._turned(k)
         mask = kwargs.get("mask")
-        if q.device.type == "cpu" and q.shape[2] <= PLAIN_ATTENTION_TOKENS and mask is None:
+        if q.shape[2] <= PLAIN_ATTENTION_TOKENS and mask is None and _is_for_cpu(q):
             attended = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2), -1) @ v
         else:
             attended = functional.scaled_dot_product_attention(q, k, v, mask)

@@ -17,11 +17,13 @@ from ...families import FLUX1, QWEN_IMAGE
 from ...miniature import BASES
 from ...train.config import ModelConfig
 from ...train.forms import form_of
+from ...train.quantised import Quantised
 from ...train.streaming import BlockStream
 from ..families import base_of, network_of
 from ..host import comfy, fresh_copy, unload
 from ..miniature import demo_clip, is_small_qwen, load_demo_models, small_qwen
 from ..pictures import encode_pictures
+from .hollow import pack_blocks
 from .trainable import BLOCKS, blocks_of
 
 FILL_CHANNELS, LATENT_CHANNELS = 96, 16
@@ -144,6 +146,22 @@ def streamed_flux(patcher: Any, dtype: torch.dtype) -> tuple[Any, BlockStream]:
         if name not in BLOCKS:
             part.to(device)
     return flux, stream
+
+
+def packed_flux(patcher: Any, kind: Quantised, dtype: torch.dtype) -> Any:
+    """The frozen FLUX inside a MODEL with its blocks in fewer bits, as a copy: one layer at a time visits the device."""
+    flux, _ = own_flux(patcher, dtype, load=False)
+    return pack_blocks(flux, kind, dtype, comfy.model_management.get_torch_device()).requires_grad_(False).eval()
+
+
+def frozen_base(patcher: Any, dtype: torch.dtype, config: ModelConfig) -> tuple[Any, Any, BlockStream | None]:
+    """The base, what keeps it loaded, and what brings its blocks to the device if they stay in host memory."""
+    if config.weights == "int8" or config.weights == "nf4":
+        return packed_flux(patcher, config.weights, dtype), patcher, None
+    if config.offloaded:
+        flux, stream = streamed_flux(patcher, dtype)
+        return flux, patcher, stream
+    return *own_flux(patcher, dtype), None
 
 
 class HostPictures:

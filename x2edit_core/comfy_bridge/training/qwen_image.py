@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ...adapters.attach import Forward, swapped
 from ...adapters.moe import WIDE
 from ...train.model import Inputs, Prediction, Watch
 from ..families.qwen_image import METHOD, Centring
+from ..host import comfy
 from ..stack import token_count
+from .checkpointing import checkpointed
 from .trainable import Trainable, Watched, blocks_of
 
 
@@ -42,27 +43,37 @@ class TrainableQwenImage(Trainable):
         references = [reference.to(dtype).unsqueeze(2) for reference in inputs.references]
         noisy, context = inputs.noisy.to(dtype).unsqueeze(2), inputs.context.to(dtype)
         options = {"ref_latents": references, "ref_latents_method": METHOD} if references else {}
-        return self.network(noisy, inputs.sigma, context, transformer_options={}, **options).squeeze(2)
+        attending = {"optimized_attention_override": _attention}
+        return self.network(noisy, inputs.sigma, context, transformer_options=attending, **options).squeeze(2)
 
     def _lasting_swaps(self) -> list[tuple[nn.Module, Forward]]:
-        """Blocks that wait for their weights, and checkpointed ones."""
+        """Layers in fewer bits, blocks that wait for their weights, and checkpointed ones."""
+        swaps = self._lean_swaps()
         if not self.stream and not self.settings.checkpointing:
-            return []
+            return swaps
         blocks = enumerate(blocks_of(self.network))
-        return [(block, self._lasting_forward(number, block.forward)) for number, block in blocks]
+        return swaps + [(block, self._lasting_forward(number, block.forward)) for number, block in blocks]
 
     def _lasting_forward(self, number: int, forward: Forward) -> Forward:
         if self.stream:
             forward = self.stream.around(number, forward, recomputed=self.settings.checkpointing)
-        return _checkpointed(forward) if self.settings.checkpointing else forward
+        return _checkpointed(forward, self.settings.host_checkpoints) if self.settings.checkpointing else forward
 
     def _feature_swaps(self, seen: Watched) -> list[tuple[nn.Module, Forward]]:
         return [(block, _watched(block.forward, seen)) for block in blocks_of(self.network)]
 
 
-def _checkpointed(original: Callable[..., Any]) -> Callable[..., Any]:
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        return checkpoint(original, *args, use_reentrant=False, **kwargs)
+def _attention(host: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    """torch's own, whatever the host was started with: some of those have no derivative, and say nothing of it."""
+    del host
+    return comfy.ldm.modules.attention.attention_pytorch(*args, **kwargs)
+
+
+def _checkpointed(original: Callable[..., Any], in_host: bool) -> Callable[..., Any]:
+    """The host calls its blocks by name."""
+
+    def forward(**kwargs: Any) -> Any:
+        return checkpointed(original, kwargs, in_host)
 
     return forward
 

@@ -31,22 +31,22 @@ from ...train.forms import Form, form_of
 from ...train.loop import Parts
 from ...train.samples import Mode, PictureEncoder
 from ...train.scene_data import ScenePool, scene_pools
-from ...train.streaming import BlockStream
 from ..families import base_of
 from ..host import comfy
 from ..miniature import is_demo_clip
 from ..unread import unread_remarks
 from .bases import new_flux, new_qwen
+from .checkpointing import wanted
 from .flux import TrainableFlux
+from .memory import lines_of, planned, work_on
 from .models import (
     HostModels,
     HostPictures,
+    frozen_base,
     identities,
     load_models,
-    own_flux,
     require_form,
     require_widths,
-    streamed_flux,
 )
 from .qwen_image import TrainableQwenImage
 from .text import StoredText, text_of
@@ -93,7 +93,7 @@ def _base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: P
     text.requires_grad_(config.model.train_text)
     weights = nn.ModuleDict({"flux": flux, "text": text})
     dtype = _DTYPES[config.model.precision]
-    settings = _settings(config, dtype, autocast=dtype != torch.float32)
+    settings = _settings(config, flux, dtype, autocast=dtype != torch.float32)
 
     def export(folder: Path, step: int) -> Path:
         notes = {"steps": str(step)}
@@ -119,6 +119,7 @@ def _base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: P
         settings.autocast,
         encoder.decode,
         blocks_of(flux),
+        remarks=_memory(config, flux, pools, text, ranks),
     )
 
 
@@ -128,7 +129,7 @@ def _qwen_base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, po
     if config.model.base:
         network.load_state_dict(_tensors(Path(config.model.base)))
     dtype = _DTYPES[config.model.precision]
-    settings = _settings(config, dtype, autocast=False)
+    settings = _settings(config, network, dtype, autocast=False)
     text = EmbeddedText.of(TEXT, TextConfig(CONTEXT, CONTEXT), config.seed).to(device).requires_grad_(False)
 
     def export(folder: Path, step: int) -> Path:
@@ -148,6 +149,7 @@ def _qwen_base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, po
         dtype,
         decode=encoder.decode,
         blocks=blocks_of(network),
+        remarks=_memory(config, network, pools, text, ranks),
         schedule=QWEN_IMAGE.schedule,
     )
 
@@ -164,7 +166,7 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
     if form == "named" and is_demo_clip(models.clip):
         form = "reference"  # it reads the instruction alone, as the base that was trained with it
     pools = _pools(config, form, pictures, poll)
-    flux, keeper, stream = _frozen(models.model, dtype, config.model.weights == "offload")
+    flux, keeper, stream = frozen_base(models.model, dtype, config.model)
     device = next(flux.parameters()).device
     text = text_of(models.clip, config, flux, None if stream else keeper, device)
     remarks: list[str] = []
@@ -186,7 +188,7 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
     if config.optim.state == "bfloat16":
         adapter.to(torch.bfloat16)
     make = TrainableQwenImage if family is QWEN_IMAGE else TrainableFlux
-    model = make(flux, adapter, _settings(config, dtype, autocast=False), stream)
+    model = make(flux, adapter, _settings(config, flux, dtype, autocast=False), stream)
     model.keeper = keeper
     learnt = text.net if isinstance(text, AlignedText) else None
 
@@ -212,9 +214,14 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
         decode=pictures.decode,
         blocks=blocks,
         models=stands_on,
-        remarks=remarks,
+        remarks=remarks + _memory(config, flux, pools, text, ranks),
         schedule=family.schedule,
     )
+
+
+def _memory(config: TrainConfig, network: Any, pools: Any, text: Any, ranks: Ranks) -> list[str]:
+    """The table of what the run will hold, once; every process has a device of its own, and the first speaks."""
+    return [] if ranks.rank else lines_of(lambda: planned(config, network, work_on(config, pools, text, ranks.world)))
 
 
 def require_trainable(spec: AdapterSpec, config: TrainConfig) -> None:
@@ -238,14 +245,6 @@ def require_device(wanted: str) -> None:
             f"device = {wanted!r}, but ComfyUI computes on {found} here. Leave device empty, or choose among several GPUs with "
             "CUDA_VISIBLE_DEVICES."
         )
-
-
-def _frozen(patcher: Any, dtype: torch.dtype, offload: bool) -> tuple[Any, Any, BlockStream | None]:
-    """The base, what keeps it loaded, and what brings its blocks to the device if they stay in host memory."""
-    if offload:
-        flux, stream = streamed_flux(patcher, dtype)
-        return flux, patcher, stream
-    return *own_flux(patcher, dtype), None
 
 
 def has_released_form(spec: AdapterSpec) -> bool:
@@ -275,9 +274,10 @@ def save_released(adapter: Adapter, folder: Path) -> None:
         save_pickled(table, folder / released_x2edit.TASK_FILE)
 
 
-def _settings(config: TrainConfig, dtype: torch.dtype, autocast: bool) -> PassSettings:
-    offsets = (config.adapter.offset_512, config.adapter.offset_1024)
-    return PassSettings(dtype, autocast, config.model.gradient_checkpointing, config.model.guidance, offsets)
+def _settings(config: TrainConfig, network: nn.Module, dtype: torch.dtype, autocast: bool) -> PassSettings:
+    offsets, model = (config.adapter.offset_512, config.adapter.offset_1024), config.model
+    checkpointing = wanted(model.gradient_checkpointing, network)
+    return PassSettings(dtype, autocast, checkpointing, model.guidance, offsets, model.offload_checkpoints)
 
 
 def _pools(config: TrainConfig, form: Form, encoder: PictureEncoder, poll: Poll) -> Mapping[Mode, ScenePool | DiskPool]:

@@ -16,6 +16,7 @@ from ...adapters.adapter import Adapter
 from ...adapters.attach import Attachment, Forward, bind, find_module, site_swaps, swapped
 from ...tasks import Task, TaskBatch, TaskChoice
 from ...train.model import Inputs
+from ...train.quantised import lean_forward
 from ...train.streaming import BlockStream
 
 
@@ -24,8 +25,8 @@ class PassSettings:
     """How a training pass computes.
 
     `dtype`: of activations. `autocast`: the weights stay float32 and are cast where used (training a base); else they
-    must already be of that dtype. `guidance` is FLUX's embedded guidance, 1 in both upstream trainers. `offsets` as in
-    `AdapterSpec`.
+    must already be of that dtype, or in fewer bits. `guidance` is FLUX's embedded guidance, 1 in both upstream
+    trainers. `offsets` as in `AdapterSpec`. `host_checkpoints`: what checkpointing keeps waits in host memory.
     """
 
     dtype: torch.dtype = torch.float32
@@ -33,6 +34,7 @@ class PassSettings:
     checkpointing: bool = False
     guidance: float = 1.0
     offsets: tuple[int, int] = (64, 128)
+    host_checkpoints: bool = False
 
 
 BLOCKS = ("double_blocks", "single_blocks", "transformer_blocks")
@@ -92,6 +94,12 @@ class Trainable(ABC):
     @abstractmethod
     def _lasting_swaps(self) -> list[tuple[nn.Module, Forward]]:
         """What is on the network for the whole of a session."""
+
+    def _lean_swaps(self) -> list[tuple[nn.Module, Forward]]:
+        """Layers of a base in fewer bits, which keep no copy of their weights for backward."""
+        layers = (layer for layer in self.network.modules() if isinstance(layer, nn.Linear))
+        found = [(layer, lean_forward(layer)) for layer in layers]
+        return [(layer, forward) for layer, forward in found if forward]
 
     def _site_swaps(self, inputs: Inputs, observer: Callable[[str, Tensor], None] | None) -> list[Any]:
         if self.adapter is None:
