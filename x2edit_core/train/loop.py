@@ -27,7 +27,7 @@ from .checkpoints import load_newest, require_same, require_same_models, save_st
 from .config import TrainConfig, parse_config
 from .data_identity import changes, identify
 from .model import Inputs, Model, Prediction, Watch
-from .optim import Average, make_optimiser, never_adapted, rate_share, set_rate, true_rate
+from .optim import EMA, make_optimiser, never_adapted, rate_scale, set_rate, true_rate
 from .parallel import entire, local, shared_like, shared_state, spread
 from .preview import Decoder, Preview
 from .records import CONFIG_FILE, RunJournal, StepReport, Totals
@@ -81,7 +81,7 @@ class Trainer:
         self._spread = spread(parts.weights, parts.blocks, config.shard, world, device)
         self._named = self._spread.trained
         self._optimiser = make_optimiser(self._named, config.optim)
-        self._average = Average(self._named, config.optim.ema)
+        self._average = EMA(self._named, config.optim.ema)
         self.step = 0
         self._between_steps = True
         self._identity = _identity(config)
@@ -222,7 +222,7 @@ class Trainer:
     def _advance(self) -> StepReport:
         started = time.perf_counter()
         config = self.config
-        rate = config.optim.rate * rate_share(self.step, config.steps, config.optim)
+        rate = config.optim.rate * rate_scale(self.step, config.steps, config.optim)
         set_rate(self._optimiser, rate)
         totals = Totals()
         for part in range(config.accumulate):
