@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .. import flow
 from ..errors import X2EditError
 from ..settings import parse_toml, to_toml
-from ..shift import FLUX_SCHEDULE, Schedule
+from ..shift import FLUX_SCHEDULE, Spread
 from . import losses
 from .batches import Batches, Ranks
 from .checkpoints import load_newest, require_same, require_same_models, save_state
@@ -62,7 +62,7 @@ class Parts:
     blocks: Sequence[nn.Module] = ()
     models: Mapping[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-    schedule: Schedule = FLUX_SCHEDULE
+    schedule: Spread = FLUX_SCHEDULE
 
 
 class Stopped(Exception):

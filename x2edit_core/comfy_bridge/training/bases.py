@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...families import FLUX2
+from ...families.flux2 import DEFAULT_METHOD
 from ...miniature.qwen import CONTEXT, sizes
 from ...train.batches import generator
-from ...train.config import FluxConfig, QwenConfig
+from ...train.config import Flux2Config, FluxConfig, QwenConfig
 from ..host import comfy
 
 _ZERO_IN_FLUX = ("_mod.", "modulation", "final_layer.linear.weight")
@@ -52,6 +54,37 @@ def new_qwen(config: QwenConfig, seed: int) -> Any:
         operations=comfy.ops.disable_weight_init,
     )
     return _drawn(network, generator(seed, "qwen"), _ZERO_IN_QWEN)
+
+
+def new_flux2(config: Flux2Config, seed: int) -> Any:
+    """A FLUX.2 with float32 weights drawn from the seed, likewise."""
+    network = comfy.ldm.flux.model.Flux(
+        image_model="flux2",
+        in_channels=FLUX2.channels,
+        out_channels=FLUX2.channels,
+        vec_in_dim=None,
+        context_in_dim=CONTEXT,
+        hidden_size=config.hidden,
+        mlp_ratio=3.0,
+        num_heads=config.hidden // 128,
+        depth=config.double,
+        depth_single_blocks=config.single,
+        axes_dim=[32, 32, 32, 32],
+        theta=2000,
+        patch_size=1,
+        qkv_bias=False,
+        guidance_embed=False,
+        txt_ids_dims=[3],
+        global_modulation=True,
+        mlp_silu_act=True,
+        ops_bias=False,
+        default_ref_method=DEFAULT_METHOD,
+        ref_index_scale=10.0,
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+        operations=comfy.ops.disable_weight_init,
+    )
+    return _drawn(network, generator(seed, "flux2"), _ZERO_IN_FLUX)
 
 
 def _drawn(network: nn.Module, source: torch.Generator, zero: tuple[str, ...]) -> nn.Module:
