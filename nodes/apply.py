@@ -18,12 +18,13 @@ class X2EditApply(io.ComfyNode):
             node_id="X2EditApply",
             display_name="Apply X2Edit Adapter",
             category="X2Edit",
-            description="Routes a FLUX.1 or Qwen-Image model through an editing adapter while it samples. Several can be "
-            "chained, with LoRAs before or after; the connected model itself is never changed.",
+            description="Routes a FLUX.1, Qwen-Image or FLUX.2 model through an editing adapter while it samples. Several can "
+            "be chained, with LoRAs before or after; the connected model itself is never changed.",
             search_aliases=["x2edit", "moe lora", "apply adapter", "image editing", "编辑", "图像编辑", "适配器"],
             inputs=[
                 io.Model.Input(
-                    "model", tooltip="The model the adapter is for, FLUX.1 or Qwen-Image, with or without LoRAs."
+                    "model",
+                    tooltip="The model the adapter is for, FLUX.1, Qwen-Image or FLUX.2, with or without LoRAs.",
                 ),
                 Adapter.Input("adapter", tooltip="From Load X2Edit Adapter."),
                 Task.Input(
@@ -68,7 +69,8 @@ class X2EditApply(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip="Rows between the target and its reference in the position grid. 0 chooses as trained: 64 up to "
-                    "1,024 target tokens, else 128. Not for Qwen-Image, whose references stand in a frame of their own.",
+                    "1,024 target tokens, else 128. Not for Qwen-Image and FLUX.2, whose references stand in frames of "
+                    "their own.",
                 ),
             ],
             outputs=[io.Model.Output("model", display_name="model", tooltip="The model with the adapter applied.")],

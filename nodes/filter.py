@@ -113,7 +113,7 @@ def _result(filtered: Filtered, node_id: str | None) -> io.NodeOutput:
     shown = "\n".join(selection.report().splitlines()[: 3 + warned + len(selection.notes)])
     show_on_node(shown, node_id)
     noise = SeedNoise(selection.seed)
-    lasting = ui.PreviewText(shown) if warned else None
+    lasting: Any = ui.PreviewText(shown) if warned else None
     return io.NodeOutput(filtered.latent, selection.seed, noise, filtered.sheet, selection.report(), ui=lasting)
 
 

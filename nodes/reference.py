@@ -27,7 +27,7 @@ class X2EditReference(io.ComfyNode):
             search_aliases=["x2edit source", "reference image", "edit image", "编辑", "图像编辑", "参考图"],
             inputs=[
                 io.Conditioning.Input("conditioning", tooltip="The encoded instruction."),
-                io.Vae.Input("vae", tooltip="The autoencoder of the model: FLUX's, or Qwen-Image's."),
+                io.Vae.Input("vae", tooltip="The autoencoder of the model: FLUX.1's, Qwen-Image's or FLUX.2's."),
                 io.Image.Input(
                     "image", tooltip="The picture to edit, of any size; a batch edits each of its pictures."
                 ),

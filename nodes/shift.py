@@ -19,7 +19,7 @@ class X2EditShift(io.ComfyNode):
             category="X2Edit",
             description="Spreads the noise levels over the steps as the model's own pipeline does for a picture of this size. "
             "For FLUX.1 dev, Krea and Fill, with X2Edit and ICEdit alike; not for schnell, which has no such shift. For "
-            "Qwen-Image X2Edit Sigmas is exact, as its pipeline also stretches the schedule.",
+            "Qwen-Image X2Edit Sigmas is exact, as its pipeline also stretches the schedule; for FLUX.2 only that one works.",
             search_aliases=[
                 "x2edit",
                 "icedit",
@@ -61,10 +61,14 @@ class X2EditSigmas(io.ComfyNode):
                 "调度",
             ],
             inputs=[
-                io.Model.Input("model", tooltip="A FLUX.1 or Qwen-Image model; only its kind counts."),
+                io.Model.Input("model", tooltip="A FLUX.1, Qwen-Image or FLUX.2 model; only its kind counts."),
                 io.Latent.Input("latent", tooltip="The latent that will be sampled; only its size counts."),
                 io.Int.Input(
-                    "steps", default=40, min=1, max=1000, tooltip="Qwen-Image was meant for 40, FLUX.1 dev for 28."
+                    "steps",
+                    default=40,
+                    min=1,
+                    max=1000,
+                    tooltip="Qwen-Image was meant for 40, FLUX.1 dev for 28, FLUX.2 klein for 4.",
                 ),
                 io.Float.Input(
                     "denoise",

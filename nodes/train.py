@@ -26,9 +26,11 @@ class X2EditTrain(io.ComfyNode):
             search_aliases=["x2edit", "fine-tune", "train lora", "moe lora training", "finetune", "训练", "微调"],
             is_output_node=True,
             inputs=[
-                io.Model.Input("model", tooltip="The FLUX.1 or Qwen-Image model to adapt; FLUX Fill for the kinds of ICEdit."),
+                io.Model.Input(
+                    "model", tooltip="The FLUX.1, Qwen-Image or FLUX.2 model to adapt; FLUX Fill for the kinds of ICEdit."
+                ),
                 io.Clip.Input("clip", tooltip="The text encoder that will be used with the adapter."),
-                io.Vae.Input("vae", tooltip="The autoencoder of the model: FLUX's, or Qwen-Image's."),
+                io.Vae.Input("vae", tooltip="The autoencoder of the model: FLUX.1's, Qwen-Image's or FLUX.2's."),
                 io.String.Input(
                     "dataset",
                     default="scenes",

@@ -31,3 +31,8 @@ def name_some(names: Sequence[str], shown: int = 3) -> str:
     """The first few names and how many more there are, for messages about long lists of keys."""
     head = ", ".join(names[:shown])
     return head if len(names) <= shown else f"{head} and {len(names) - shown} more"
+
+
+def one_of(names: Sequence[str]) -> str:
+    """A, B or C."""
+    return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

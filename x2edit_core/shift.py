@@ -8,6 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
+
+from .errors import X2EditError
+
+
+class Spread(Protocol):
+    """How a family's pipeline spreads its sigmas."""
+
+    def mu(self, tokens: int) -> float: ...
+
+    def sigmas(self, steps: int, tokens: int) -> list[float]: ...
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,27 @@ class Schedule:
             stretch = (1.0 - found[-1]) / (1.0 - self.terminal)
             found = [1.0 - (1.0 - sigma) / stretch for sigma in found]
         return [*found, 0.0]
+
+
+class Flux2Schedule:
+    """FLUX.2's: mu by tokens and steps, two measured lines up to 4,300 tokens and one beyond (the host's `Flux2Scheduler`)."""
+
+    def mu(self, tokens: int) -> float:
+        raise X2EditError(
+            f"FLUX.2's shift for {tokens} tokens depends on the number of steps, which a shift of the model cannot know. Use "
+            "X2Edit Sigmas, or ComfyUI's Flux2Scheduler, with SamplerCustom."
+        )
+
+    def sigmas(self, steps: int, tokens: int) -> list[float]:
+        mu = self._mu(tokens, steps)
+        return [*(shifted(1.0 - index / steps, mu) for index in range(steps)), 0.0]
+
+    def _mu(self, tokens: int, steps: int) -> float:
+        many = 0.00016927 * tokens + 0.45666666
+        if tokens > 4300:
+            return many
+        few = 8.73809524e-05 * tokens + 1.89833333
+        return many + (few - many) * (200 - steps) / 190
 
 
 FLUX_SCHEDULE = Schedule(256, 0.5, 4096, 1.15)

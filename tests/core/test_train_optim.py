@@ -17,7 +17,7 @@ def fitted(config, dtype=torch.float32, steps=400):
     weight = nn.Parameter(torch.zeros(256, dtype=dtype))
     optimiser = optim.make_optimiser({"weight": weight}, config)
     for step in range(steps):
-        optim.set_rate(optimiser, config.rate * optim.rate_share(step, steps, config))
+        optim.set_rate(optimiser, config.rate * optim.rate_scale(step, steps, config))
         (weight.float() - wanted).square().mean().backward()
         optimiser.step()
         optimiser.zero_grad()
@@ -26,10 +26,10 @@ def fitted(config, dtype=torch.float32, steps=400):
 
 def test_the_rate_rises_and_falls():
     config = OptimConfig(warmup=10, final=0.1)
-    shares = [optim.rate_share(step, 100, config) for step in range(100)]
+    shares = [optim.rate_scale(step, 100, config) for step in range(100)]
     assert shares[0] == pytest.approx(0.1) and max(shares) == shares[10] == pytest.approx(1.0)
     assert shares[10:] == sorted(shares[10:], reverse=True) and shares[-1] == pytest.approx(0.1, abs=0.01)
-    assert {optim.rate_share(step, 100, OptimConfig()) for step in (0, 50, 99)} == {1.0}
+    assert {optim.rate_scale(step, 100, OptimConfig()) for step in (0, 50, 99)} == {1.0}
 
 
 def test_adamw_fits():
@@ -63,21 +63,21 @@ def test_rounding_at_random_is_right_on_average_and_exact_where_it_can_be():
 
 def test_the_average_is_put_in_place_and_taken_out_again():
     weight = nn.Parameter(torch.zeros(3))
-    average = optim.Average({"w": weight}, 0.5)
+    average = optim.EMA({"w": weight}, 0.5)
     with torch.no_grad():
         weight.fill_(1.0)
     average.update(1000)
     with average.applied():
         assert torch.equal(weight.detach(), torch.full((3,), 0.5))
     assert torch.equal(weight.detach(), torch.ones(3))
-    off = optim.Average({"w": weight}, 0.0)
+    off = optim.EMA({"w": weight}, 0.0)
     with off.applied():
         assert torch.equal(weight.detach(), torch.ones(3))
 
 
 def test_an_average_of_bfloat16_weights_moves_by_less_than_their_precision():
     weight = nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
-    average = optim.Average({"w": weight}, 0.999)
+    average = optim.EMA({"w": weight}, 0.999)
     with torch.no_grad():
         weight.fill_(1.5)
     for _ in range(1000):
@@ -91,7 +91,7 @@ def test_an_average_of_bfloat16_weights_moves_by_less_than_their_precision():
 
 def test_an_average_saved_in_bfloat16_goes_on_in_float32():
     weight = nn.Parameter(torch.zeros(3, dtype=torch.bfloat16))
-    average = optim.Average({"w": weight}, 0.5)
+    average = optim.EMA({"w": weight}, 0.5)
     average.load_state_dict({"w": torch.full((3,), 0.25, dtype=torch.bfloat16)})
     assert average.state_dict()["w"].dtype == torch.float32
     assert average.state_dict()["w"].tolist() == [0.25] * 3
@@ -191,7 +191,7 @@ def test_every_setting_of_adamw_reaches_it(state):
 def test_the_average_remembers_little_at_the_start():
     """Its memory is (step + 1) / (step + 10), at most what was asked for."""
     weight = nn.Parameter(torch.zeros(1))
-    average = optim.Average({"w": weight}, 0.25)
+    average = optim.EMA({"w": weight}, 0.25)
     with torch.no_grad():
         weight.fill_(1.0)
     expected = 0.0
@@ -231,8 +231,8 @@ def test_every_setting_of_prodigy_reaches_it():
 
 def test_the_rate_ends_where_it_was_to_end_and_stays_there():
     config = OptimConfig(warmup=10, final=0.1)
-    assert [optim.rate_share(step, 11, config) for step in (10, 11)] == pytest.approx([1.0, 0.1])
-    assert [optim.rate_share(step, 100, config) for step in (55, 100, 145, 190)] == pytest.approx([0.55, 0.1, 0.1, 0.1])
+    assert [optim.rate_scale(step, 11, config) for step in (10, 11)] == pytest.approx([1.0, 0.1])
+    assert [optim.rate_scale(step, 100, config) for step in (55, 100, 145, 190)] == pytest.approx([0.55, 0.1, 0.1, 0.1])
 
 
 def test_random_bits_come_from_their_source_and_from_zero_on():
@@ -257,7 +257,7 @@ def test_two_runs_in_bfloat16_round_alike_whatever_was_drawn_before():
 
 
 def test_whether_an_average_lies_in_place_is_known():
-    average = optim.Average({"w": nn.Parameter(torch.zeros(2))}, 0.5)
+    average = optim.EMA({"w": nn.Parameter(torch.zeros(2))}, 0.5)
     assert not average.in_place
     with average.applied():
         assert average.in_place

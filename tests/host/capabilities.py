@@ -7,6 +7,7 @@ have them all (`test_compatibility.py`), so that nothing it loses is skipped in 
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,6 +36,11 @@ def _runs_attention_patches() -> bool:
     return all("attn1_patch" in block.forward.__code__.co_consts for block in blocks)
 
 
+def _shows_clean_references() -> bool:
+    flux = importlib.import_module("comfy.ldm.flux.model").Flux
+    return "timestep_zero_index" in inspect.signature(flux.forward_orig).parameters
+
+
 def _has_flag(name: str) -> bool:
     return hasattr(importlib.import_module("comfy.cli_args").args, name)
 
@@ -57,6 +63,9 @@ CAPABILITIES = {
     "ordered vision": Capability(
         lambda: _has("comfy.text_encoders.qwen_vl", "qwen2vl_mrope_position_ids"),
         "this host's Qwen2.5-VL returns the parts of a picture out of order: showing it one is refused",
+    ),
+    "clean references on FLUX.2": Capability(
+        _shows_clean_references, "this host's FLUX.2 has no index_timestep_zero: adapters trained with it are refused"
     ),
     "Qwen3-VL": Capability(lambda: _has("comfy.text_encoders.qwen3vl", "Qwen3VL"), "this host has no Qwen3-VL"),
     "output layer": Capability(

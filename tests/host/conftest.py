@@ -45,7 +45,7 @@ def pack() -> inprocess.Pack:
     return inprocess.Pack(_BASE)
 
 
-@pytest.fixture(scope="module", params=["flux1", "qwen_image"])
+@pytest.fixture(scope="module", params=["flux1", "qwen_image", "flux2"])
 def golden(request, pack):
     """The golden models of each family in turn; see `families`."""
     from .families import GOLDEN_FAMILIES

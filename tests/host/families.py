@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from . import qwen_golden
+from . import flux2_tiny, qwen_golden
 from .graphs import GOLDEN_FLUX, conditioning, golden_adapter, golden_cases, golden_models, velocity
 
 
@@ -142,4 +142,53 @@ class QwenImage(Golden):
         return network(self.noise, torch.tensor([0.7]), self.case["context"])
 
 
-GOLDEN_FAMILIES = {kind.name: kind for kind in (Flux1, QwenImage)}
+class Flux2(Golden):
+    """Nobody has recorded values of X2Edit on FLUX.2: its weights are random, and it shares the guarantees."""
+
+    name = "flux2"
+    lora_sites = (
+        "double_blocks.0.img_attn.qkv",
+        "double_blocks.0.img_attn.proj",
+        "single_blocks.0.linear1",
+        "single_blocks.1.linear1",
+        "single_blocks.1.linear2",
+    )
+    last_block = ("single_block", 1)
+    routed = (
+        "double_blocks.0.img_attn.qkv",
+        "double_blocks.0.img_attn.proj",
+        "single_blocks.0.linear1",
+        "single_blocks.1.linear1",
+    )
+
+    def _case(self):
+        return flux2_tiny.case()
+
+    def base(self):
+        return flux2_tiny.load_base(self.pack)
+
+    def adapter(self):
+        return flux2_tiny.load_adapter(self.pack)
+
+    def weights(self):
+        return flux2_tiny.network().state_dict()
+
+    def load(self, tensors, **options):
+        import comfy.sd
+
+        with torch.inference_mode():
+            copies = {key: tensor.clone() for key, tensor in tensors.items()}
+            return comfy.sd.load_diffusion_model_state_dict(copies, model_options=options)
+
+    def plain(self):
+        return [[self.case["context"], {}]]
+
+    def pair(self):
+        return flux2_tiny.case(rows=2), lambda context, rows: [[context[rows], {}]]
+
+    def bare_call(self, network):
+        filled = self.pack.core("comfy_bridge.families.flux2").filled(self.case["context"])
+        return network(self.noise, torch.tensor([0.7]), filled)
+
+
+GOLDEN_FAMILIES = {kind.name: kind for kind in (Flux1, QwenImage, Flux2)}

@@ -255,7 +255,11 @@ def stable_diffusion(host_config):
 
 
 @pytest.mark.parametrize(
-    ("make", "word"), [(flux2, "FLUX.2"), (stable_diffusion, "FLUX.1 or Qwen-Image models; a BaseModel")]
+    ("make", "word"),
+    [
+        (flux2, r"made for a .*; a FLUX\.2 with hidden 64, 1 double and 1 single blocks is connected"),
+        (stable_diffusion, r"FLUX\.1, Qwen-Image or FLUX\.2 models; a BaseModel"),
+    ],
 )
 def test_other_model_families_are_told_apart(pack, adapter, make, word, run):
     import comfy.model_patcher

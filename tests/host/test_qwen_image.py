@@ -156,7 +156,9 @@ def test_a_forward_that_makes_positions_itself_is_refused(pack, base, edited, mo
         return x
 
     monkeypatch.setitem(network.__dict__, "_forward", _forward)
-    with pytest.raises(pack.core("errors").ModelMismatchError, match="replaced Qwen-Image's own forward"):
+    with pytest.raises(
+        pack.core("errors").ModelMismatchError, match=r"replaced Qwen-Image's _forward \(by .*test_qwen_image\)"
+    ):
         velocity(edited, reference_of(pack, base, ODD["ref"]), latent(ODD["noise"]), 0.9)
 
 
@@ -191,7 +193,7 @@ def test_a_file_cut_short_says_so_and_one_with_gaps_names_them(pack, tmp_path):
 
 
 def test_an_offset_in_rows_has_no_meaning_here(pack, base, adapter):
-    with pytest.raises(pack.core("errors").X2EditError, match="frame of their own"):
+    with pytest.raises(pack.core("errors").X2EditError, match="on Qwen-Image references stand in frames of their own"):
         pack.run("X2EditApply", model=base, adapter=adapter, reference_offset=64)
 
 

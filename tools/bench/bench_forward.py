@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import family_models
 import torch
 from measure import interleaved, machine, median_ratio, write_json
 
@@ -142,6 +143,43 @@ def icedit_passes(
     }
 
 
+def shown(times: dict[str, list[float]], title: str, tokens: int) -> dict[str, dict[str, float]]:
+    """Median times and ratios to the first variant, printed."""
+    base = next(iter(times.values()))
+    rows = {
+        name: {"ms": sorted(found)[len(found) // 2] * 1000, "over_base": median_ratio(found, base)}
+        for name, found in times.items()
+    }
+    print(f"\n{title}, two pictures and text: {tokens} tokens")
+    for name, row in rows.items():
+        print(f"{name:26} {row['ms']:10.1f} ms  {row['over_base']:.3f} × base")
+    return rows
+
+
+def families(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> None:
+    """Every family's variants take turns in one run."""
+    cpu = device.type == "cpu"
+    width = args.width or (512 if cpu else HIDDEN)
+    figures: dict[str, Any] = {"machine": machine(device), "width": width, "dtype": args.dtype, "sides": {}}
+    names = args.family or list(family_models.SUBJECTS)
+    print(f"{figures['machine']['device']}, torch {torch.__version__}; width {width}, {args.dtype}")
+    models = {name: family_models.make(name, width, not cpu, dtype, device, randomise) for name in names}
+    for side in args.sides or ([256] if cpu else [1024]):
+        variants = {
+            f"{name}: {variant}": run
+            for name, model in models.items()
+            for variant, run in family_models.passes(name, *model, side).items()
+        }
+        with torch.inference_mode():
+            times = interleaved(variants, device, rounds=7 if cpu else 20)
+        for name in names:
+            tokens = family_models.tokens_of(name, side)
+            own = {key.split(": ")[1]: found for key, found in times.items() if key.startswith(f"{name}: ")}
+            rows = shown(own, f"{name}, {side} px", tokens)
+            figures["sides"].setdefault(str(side), {})[name] = {"tokens": tokens, "variants": rows}
+    write_json(args.json, figures)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
@@ -149,12 +187,19 @@ def main() -> None:
     parser.add_argument(
         "--sides", type=int, nargs="*", help="picture sides in pixels (default: 256 on a CPU; 512 1024)"
     )
+    parser.add_argument(
+        "--family", nargs="*", choices=("flux1", "qwen_image", "flux2"),
+        help="X2Edit on these families beside one another; all without a name",
+    )  # fmt: skip
+    parser.add_argument("--width", type=int, help="of the families' models (default: 512 on a CPU; 3072)")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args()
     device, dtype = torch.device(args.device), getattr(torch, args.dtype)
     cpu = device.type == "cpu"
     prepare_host(device)
+    if args.family is not None:
+        return families(args, device, dtype)
     double, single = (1, 2) if cpu else (19, 38)
     x2edit = args.kind == "x2edit"
     flux = make_flux(16 if x2edit else 96, double, single, dtype, device)
@@ -165,15 +210,7 @@ def main() -> None:
         variants = (passes if x2edit else icedit_passes)(flux, adapter, side, dtype, device)
         times = interleaved(variants, device, rounds=7 if cpu else 20)
         tokens = TEXT_TOKENS + 2 * (side // 16) ** 2
-        base = next(iter(times.values()))
-        rows = {
-            name: {"ms": sorted(found)[len(found) // 2] * 1000, "over_base": median_ratio(found, base)}
-            for name, found in times.items()
-        }
-        figures["sides"][str(side)] = {"tokens": tokens, "variants": rows}
-        print(f"\n{side} px, two pictures and text: {tokens} tokens")
-        for name, row in rows.items():
-            print(f"{name:26} {row['ms']:10.1f} ms  {row['over_base']:.3f} × base")
+        figures["sides"][str(side)] = {"tokens": tokens, "variants": shown(times, f"{side} px", tokens)}
     if not cpu:
         figures["peak_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
         print(f"peak memory {figures['peak_gb']:.1f} GB")

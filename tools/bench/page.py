@@ -42,9 +42,15 @@ _PASSES = {
 }
 
 
+_FAMILIES = """X2Edit on each family in one run: random weights of its host class, cut to 1 double and 2 single blocks,
+Qwen-Image to 3 blocks, with one reference. At this width the experts' rank is a quarter of a layer's, so that they cost a far
+larger share than at full width. One run on a machine busy with other work: read the ratios to about a tenth."""
+
+
 def page() -> str:
     forward = [_passes(kind, _figures(f"forward-{kind}-cpu")) for kind in ("x2edit", "icedit-moe")]
-    sections = [*_moe(_figures("moe-cpu")), _TARGETS, _WHOLE, *forward, *_train(_figures("train-cpu"))]
+    families = _families(_figures("forward-families-cpu"))
+    sections = [*_moe(_figures("moe-cpu")), _TARGETS, _WHOLE, *forward, *families, *_train(_figures("train-cpu"))]
     sections += _load(_figures("load-cpu"))
     sections += _restore(_figures("restore-cpu"))
     sections += _everyday(_figures("everyday-cpu"))
@@ -131,6 +137,24 @@ def _passes(kind: str, figures: dict[str, Any]) -> str:
             _table(["", "× base", "ms"], rows),
         ]
     return "\n\n".join(sections)
+
+
+def _families(figures: dict[str, Any]) -> list[str]:
+    """The families beside one another."""
+    sides = " ".join(figures["sides"])
+    options = f"--family --dtype {figures['dtype']} --width {figures['width']} --sides {sides} "
+    sections = [_FAMILIES, _command("forward", figures, options, "forward-families")]
+    for side, families in figures["sides"].items():
+        rows = [
+            [family, str(found["tokens"]), name, f"{row['over_base']:.2f}", f"{row['ms']:.0f}"]
+            for family, found in families.items()
+            for name, row in found["variants"].items()
+        ]
+        sections += [
+            f"Width {figures['width']}, two pictures of {side} px and text.",
+            _table(["family", "tokens", "", "× base", "ms"], rows),
+        ]
+    return sections
 
 
 def _train(figures: dict[str, Any]) -> list[str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from . import compat, outcomes
 from .browser import find_chromium
 from .host import DevError, Host, log
-from .layout import REPO
+from .layout import OUT, REPO
 from .pins import DEV_TOOLS
 
 TIERS = ("core", "host", "browser")
@@ -103,7 +105,7 @@ def _checks(host: Host) -> list[str]:
     commands = {
         "ruff check": ["ruff", "check", "."],
         "ruff format": ["ruff", "format", "--check", "."],
-        "basedpyright": ["basedpyright"],
+        "basedpyright": ["basedpyright", "--project", str(_type_settings(host))],
     }
     failed = []
     for name, command in commands.items():
@@ -111,6 +113,20 @@ def _checks(host: Host) -> list[str]:
         if _call([host.python, "-m", *command]):
             failed.append(name)
     return failed
+
+
+def _type_settings(host: Host) -> Path:
+    """The type checker's settings of pyproject.toml, and where the host's own modules lie, so that it sees them too."""
+    path = OUT / "types.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nodes = {"root": str(REPO / "nodes"), "reportIncompatibleMethodOverride": "none"}  # execute has a node's own inputs
+    settings = {
+        "extends": str(REPO / "pyproject.toml"),
+        "extraPaths": [host.comfyui],
+        "executionEnvironments": [nodes, {"root": str(REPO)}],
+    }
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    return path
 
 
 def _tier(host: Host, tier: str, full: bool, expression: str | None, record: bool) -> int:

@@ -15,6 +15,9 @@ from ..families import FLUX1, Family, Shape, Site, family_named
 from ..tasks import TASK_COUNT, TaskChoice
 from .moe import LowRank, RoutedDelta, Routing, packed_shapes
 
+REFERENCES = "references"
+"""Note of an adapter for a model whose references the host places: the host's method that it was trained with."""
+
 
 @dataclass(frozen=True)
 class AdapterSpec:

@@ -71,7 +71,8 @@ def _settled(module: nn.Module, features: FolderFeatures) -> Resident:
     """
     device = comfy.model_management.get_torch_device()
     weights = sum(parameter.nbytes for parameter in module.parameters())
-    if 2 * weights > comfy.model_management.get_total_memory(device):
+    total: int = comfy.model_management.get_total_memory(device)  # pyright: ignore[reportAssignmentType] - of one kind
+    if 2 * weights > total:
         _kept.pop(features.folder, None)
         return OnDevice(module, torch.device("cpu"))
     resident = HostResident(module, device)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from ..chat.addresses import completions_url
 from ..chat.endpoint import EndpointChat
 from ..chat.keys import NONE, Keyring
 from ..chat.transport import Limits
@@ -55,13 +55,13 @@ def endpoint_chat(
     name: str, base_url: str, model: str, key_variable: str, vision: bool, limits: Limits, side: int
 ) -> EndpointChat:
     """A chat with the endpoint of that name; for `none`, with `base_url`, and the key only where that pair is known."""
-    pair: Any = None
+    url, pair = base_url, None
     if name != NONE:
         pair = keyring().pair(name)
-    chat = EndpointChat(base_url if pair is None else pair.url, model, "", vision, limits, side, poll, pair)
-    if pair is None and key_variable.strip():
-        pair = keyring().pair_for(key_variable.strip(), chat.url)
-        chat = EndpointChat(base_url, model, "", vision, limits, side, poll, pair)
+        url = pair.url
+    elif key_variable.strip():
+        pair = keyring().pair_for(key_variable.strip(), completions_url(base_url))
+    chat = EndpointChat(url, model, "", vision, limits, side, poll, pair)
     if chat.warning:
         say_once(f"unencrypted key: {chat.url}", chat.warning)
     return chat

@@ -13,8 +13,9 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -59,9 +60,45 @@ def _symbol(path: str, name: str) -> Any:
         raise HostError(f"This ComfyUI has no {path}.{name}, on which this node builds. {_ADVICE}") from error
 
 
-comfy = HostModule("comfy")
-comfy_execution = HostModule("comfy_execution")
-latent_preview = HostModule("latent_preview")
+_COMFY = HostModule("comfy")
+if (
+    TYPE_CHECKING
+):  # so that the type checker knows the host's symbols, where `tools/dev.py` tells it where the host lies
+    import comfy.k_diffusion.sampling
+    import comfy.latent_formats
+    import comfy.ldm.flux.layers
+    import comfy.ldm.flux.model
+    import comfy.ldm.modules.attention
+    import comfy.ldm.qwen_image.model
+    import comfy.ldm.wan.vae
+    import comfy.model_base
+    import comfy.model_management
+    import comfy.model_patcher
+    import comfy.model_sampling
+    import comfy.ops
+    import comfy.patcher_extension
+    import comfy.sample
+    import comfy.sampler_helpers
+    import comfy.samplers
+    import comfy.sd
+    import comfy.sd1_clip
+    import comfy.supported_models
+    import comfy.supported_models_base
+    import comfy.taesd.taesd
+    import comfy.text_encoders.llama
+    import comfy.text_encoders.qwen_vl
+    import comfy.text_encoders.sd3_clip
+    import comfy.utils
+    import comfy.weight_adapter.lora
+    import comfy_execution.utils
+    import latent_preview
+else:
+    comfy, comfy_execution, latent_preview = _COMFY, HostModule("comfy_execution"), HostModule("latent_preview")
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file, as the host's own loaders read it."""
+    return cast("dict[str, torch.Tensor]", comfy.utils.load_torch_file(str(path)))
 
 
 def require_parameters(needed: dict[Callable[..., Any], Sequence[str]]) -> None:
@@ -90,7 +127,7 @@ def executing_node() -> tuple[str, str] | None:
 
 def device_context(device: torch.device) -> AbstractContextManager[Any]:
     """Makes `device` the current one where the host computes on several; others have one anyway."""
-    if comfy.offers("model_management.cuda_device_context"):
+    if _COMFY.offers("model_management.cuda_device_context"):
         return comfy.model_management.cuda_device_context(device)
     return contextlib.nullcontext()
 
@@ -98,7 +135,7 @@ def device_context(device: torch.device) -> AbstractContextManager[Any]:
 def unload(patcher: Any) -> None:
     """Move the model of `patcher` and its clones out of the device's memory."""
     management = comfy.model_management
-    if comfy.offers("model_management.unload_model_and_clones"):
+    if _COMFY.offers("model_management.unload_model_and_clones"):
         management.unload_model_and_clones(patcher)
         return
     others = [loaded for loaded in management.current_loaded_models if not _same_weights(loaded.model, patcher)]
@@ -119,7 +156,7 @@ def fresh_copy(patcher: Any) -> Any:
 
 def latent_dtype() -> torch.dtype:
     """What KSampler's latents come back as."""
-    if comfy.offers("model_management.intermediate_dtype"):
+    if _COMFY.offers("model_management.intermediate_dtype"):
         return comfy.model_management.intermediate_dtype()
     return torch.float32
 
@@ -164,7 +201,7 @@ def text_rotary(model: Any, positions: torch.Tensor) -> Any:
 
 def require_ordered_vision() -> None:
     """Raise `HostError` on hosts whose Qwen2.5-VL returns a picture's features window by window, out of order."""
-    if not comfy.offers("text_encoders.qwen_vl.qwen2vl_mrope_position_ids"):
+    if not _COMFY.offers("text_encoders.qwen_vl.qwen2vl_mrope_position_ids"):
         raise HostError(
             "The Qwen2.5-VL of this ComfyUI returns the parts of a picture out of order, so that it cannot be shown one. "
             "Update ComfyUI, or disconnect the image: the instruction alone is what X2Edit was trained with."

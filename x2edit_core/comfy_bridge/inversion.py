@@ -11,7 +11,7 @@ import math
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -82,7 +82,7 @@ class DiptychNoise:
 
     def generate_noise(self, latent: dict[str, Any]) -> Tensor:
         samples = latent["samples"]
-        noise = comfy.sample.prepare_noise(samples, self.seed, latent.get("batch_index"))
+        noise = cast(Tensor, comfy.sample.prepare_noise(samples, self.seed, latent.get("batch_index")))
         columns = _in_units(self.layout.source_columns, 8)
         if noise[..., columns].shape[1:] != self.inverted.shape[1:] or noise.shape[-1] != 2 * self.inverted.shape[-1]:
             raise X2EditError(

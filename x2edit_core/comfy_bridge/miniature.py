@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from ..errors import X2EditError
+from ..families import FLUX2
 from ..files import TensorFile
 from ..miniature import AUTOENCODER, BASES, FLUX, QWEN, TEXT, with_guidance, without_fill
-from ..miniature.autoencoder import CHANNELS, PATCH, Autoencoder
+from ..miniature.autoencoder import CHANNELS, PATCH, Autoencoder, in_patches, out_of_patches
 from ..miniature.qwen import KIND, sizes_of
 from ..miniature.text import LONGEST, PAD, TextConfig, TextEncoder, Token, pad, tokenize
-from .host import comfy
+from .host import comfy, load_tensors
 
 if TYPE_CHECKING:
     from comfy.sd import CLIP, VAE
@@ -35,13 +36,18 @@ def load_demo_models(base: str) -> tuple[Any, CLIP, VAE]:
     """MODEL, CLIP and VAE of the embedded family `base`, one of `BASES`; raises `X2EditError` for another name."""
     if base not in BASES:
         raise X2EditError(f"There is no embedded base {base!r}; expected one of: {', '.join(BASES)}.")
-    clip = demo_clip(comfy.utils.load_torch_file(str(TEXT)))
     if base == "qwen":
-        model, vae, made_for = small_qwen(QWEN), demo_film_vae(), MADE_FOR_PX // 2
+        model = small_qwen(QWEN)
     else:
-        model, vae, made_for = _flux(fill=base == "fill"), demo_vae(), MADE_FOR_PX
-    refuse_large(model, made_for)
-    return model, clip, vae
+        model = _flux(fill=base == "fill")
+    refuse_large(model, MADE_FOR_PX // 2 if base == "qwen" else MADE_FOR_PX)
+    return model, *demo_encoders(base)
+
+
+def demo_encoders(base: str) -> tuple[CLIP, VAE]:
+    """CLIP and VAE of the embedded family `base`, or for `flux2` those that a FLUX.2 from a file can be used with."""
+    make = {"qwen": demo_film_vae, "flux2": demo_patch_vae}.get(base, demo_vae)
+    return demo_clip(load_tensors(TEXT)), make()
 
 
 def _flux(fill: bool) -> Any:
@@ -59,7 +65,7 @@ def is_small_qwen(path: Path) -> bool:
 def small_qwen(path: Path) -> Any:
     """A Qwen-Image of any size as a MODEL. The host's loader reads depth and channels only, so its model class is given
     the other sizes; what follows is what that loader does."""
-    weights = comfy.utils.load_torch_file(str(path))
+    weights = load_tensors(path)
     config = comfy.supported_models.QwenImage({"image_model": "qwen_image", **sizes_of(weights)})
     management = comfy.model_management
     device, kinds = management.get_torch_device(), list(config.supported_inference_dtypes)
@@ -115,7 +121,7 @@ def _exchanged(vae: VAE, network: Autoencoder) -> VAE:
     patcher = comfy.model_patcher.CoreModelPatcher(
         network, load_device=vae.device, offload_device=comfy.model_management.vae_offload_device()
     )
-    network.load_state_dict(comfy.utils.load_torch_file(str(AUTOENCODER)))
+    network.load_state_dict(load_tensors(AUTOENCODER))
     network.to(vae.vae_dtype)
     comfy.model_management.archive_model_dtypes(network)
     vae.first_stage_model, vae.patcher, vae.size = network, patcher, None
@@ -123,6 +129,23 @@ def _exchanged(vae: VAE, network: Autoencoder) -> VAE:
     vae.memory_used_decode = lambda shape, dtype: _memory(shape[0], math.prod(shape[2:]) * PATCH * PATCH, dtype)
     vae.model_size()
     return vae
+
+
+def demo_patch_vae() -> VAE:
+    """The embedded autoencoder as FLUX.2's kind of VAE: latents [B, 128, h, w] of a sixteenth of the picture's size."""
+    vae = comfy.sd.VAE(sd=comfy.taesd.taesd.TAESD(latent_channels=CHANNELS).state_dict())
+    vae.latent_channels, vae.downscale_ratio, vae.upscale_ratio = FLUX2.channels, FLUX2.latent_px, FLUX2.latent_px
+    return _exchanged(vae, PatchAutoencoder(comfy.ops.disable_weight_init))
+
+
+class PatchAutoencoder(Autoencoder):
+    """`Autoencoder` with latents of FLUX.2's shape, which its latent format leaves as they are."""
+
+    def encode(self, picture: Tensor) -> Tensor:
+        return in_patches(self.encode_normal(picture))
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return self.decode_normal(out_of_patches(latent))
 
 
 class FilmAutoencoder(Autoencoder):
@@ -240,7 +263,7 @@ class DemoTextModel(torch.nn.Module):
     def encode_token_weights(self, token_weight_pairs: dict[str, list[list[tuple[Any, ...]]]]) -> tuple[Tensor, ...]:
         """Context from `t5xxl`, pooled from `l`, as FLUX takes them."""
         encode = comfy.sd1_clip.ClipTokenWeightEncoder.encode_token_weights
-        context, pooled = encode(self, token_weight_pairs["t5xxl"])
+        context, pooled = encode(self, token_weight_pairs["t5xxl"])[:2]
         if token_weight_pairs["l"] != token_weight_pairs["t5xxl"]:
             pooled = encode(self, token_weight_pairs["l"])[1]
         return context, pooled

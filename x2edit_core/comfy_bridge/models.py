@@ -18,7 +18,7 @@ from ..adapters.formats.forms import widened
 from ..adapters.formats.released_icedit import low_rank_parts, save_static, static_mean
 from ..adapters.formats.released_x2edit import UNAPPLIED
 from ..errors import ModelMismatchError, X2EditError, name_some
-from ..families import FLUX1, QWEN_IMAGE, Site, Slot
+from ..families import FLUX1, Site, Slot
 from ..tasks import Task, TaskBatch, TaskChoice
 from .devices import on_copies, stack_of_copy
 from .families import base_of, is_fused
@@ -126,9 +126,10 @@ def attachment_for(
     managed: ManagedAdapter, task: TaskChoice | TaskBatch | None, strength: float, start: float, end: float, offset: int
 ) -> Attachment:
     """The attachment that a node's inputs describe; a task-aware adapter without a task works as `other`, said once."""
-    if offset and managed.adapter.spec.made_for is QWEN_IMAGE:
+    family = managed.adapter.spec.made_for
+    if offset and not family.row_offsets:
         raise X2EditError(
-            f"reference_offset {offset} was given; on Qwen-Image references stand in a frame of their own. Leave it at 0."
+            f"reference_offset {offset} was given; on {family.title} references stand in frames of their own. Leave it at 0."
         )
     if start > end:
         raise X2EditError(f"start_percent {start} lies after end_percent {end}; the adapter would never act.")

@@ -1,4 +1,4 @@
-"""Parts of a FLUX that another pack replaced: whose they are, and whether a pass still goes through ours.
+"""Parts of a model that another pack replaced: whose they are, and whether a pass still goes through ours.
 
 Packs that cache steps or add identities put a function of their own in place of `forward_orig`, of a block, or of
 `forward` itself. Most of them leave alone what this pack builds on; where one does not, a pass ends in one error that
@@ -11,29 +11,32 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import ModelMismatchError
+from ..families import family_of
 
 METHODS = ("forward", "_forward", "forward_orig", "process_img")
 """What a pass goes through before its blocks, from the outside in."""
 
 
-def replaced_methods(flux: Any) -> list[str]:
-    """`name (module)` of each of FLUX's own methods that is not the host's any more."""
-    host = _host_class(flux)
-    owners = {name: _owner(getattr(flux, name, None), getattr(host, name, None)) for name in METHODS}
+def replaced_methods(network: Any) -> list[str]:
+    """`name (module)` of each of a network's own methods that is not the host's any more; of `METHODS` those it has."""
+    host = _host_class(network)
+    owners = {name: _owner(getattr(network, name, None), getattr(host, name, None)) for name in METHODS}
     return [f"{name} (by {module})" for name, module in owners.items() if module]
 
 
-def replaced_error(flux: Any, consequence: str) -> ModelMismatchError:
-    """An error saying who replaced what in `flux`, and what does not work for it."""
-    found = replaced_methods(flux)
-    cause = f"Another node pack replaced FLUX's {', '.join(found)}" if found else "Another node pack took over FLUX"
+def replaced_error(network: Any, consequence: str) -> ModelMismatchError:
+    """An error saying who replaced what in `network`, and what does not work for it."""
+    found, title = replaced_methods(network), _title(network)
+    cause = (
+        f"Another node pack replaced {title}'s {', '.join(found)}" if found else f"Another node pack took over {title}"
+    )
     return ModelMismatchError(f"{cause}, {consequence}. Bypass that pack's node for this model, or update the pack.")
 
 
 def block_error(forward: Callable[..., Any], path: str, consequence: str) -> ModelMismatchError:
-    """Likewise for the block at `path`, whose `forward` is not the host's."""
+    """Likewise for the block of a FLUX.1 at `path`, whose `forward` is not the host's."""
     return ModelMismatchError(
-        f"Another node pack replaced FLUX's {path} (by {module_of(forward)}), {consequence}. Bypass that pack's node "
+        f"Another node pack replaced FLUX.1's {path} (by {module_of(forward)}), {consequence}. Bypass that pack's node "
         "for this model, or update the pack."
     )
 
@@ -51,9 +54,14 @@ def _function(method: Any) -> Any:
     return getattr(method, "__func__", method)
 
 
-def _host_class(flux: Any) -> type:
-    """The host's class of `flux`; a pack may have made it an instance of a class of its own."""
-    return next((base for base in type(flux).__mro__ if base.__module__.startswith("comfy.")), type(flux))
+def _host_class(network: Any) -> type:
+    """The host's class of `network`; a pack may have made it an instance of a class of its own."""
+    return next((base for base in type(network).__mro__ if base.__module__.startswith("comfy.")), type(network))
+
+
+def _title(network: Any) -> str:
+    family = family_of(network)
+    return family.title if family else type(network).__name__
 
 
 class Entrance:

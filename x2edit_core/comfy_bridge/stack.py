@@ -16,9 +16,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from ..adapters.adapter import REFERENCES
 from ..adapters.attach import Attachment, BoundDelta, Forward, Observer, bind, find_module, site_swaps, swapped
 from ..errors import ModelMismatchError, X2EditError
-from ..families import QWEN_IMAGE, family_of
+from ..families import FLUX2, QWEN_IMAGE, family_of
+from ..families.flux2 import DEFAULT_METHOD
 from ..reference import (
     AUTOMATIC_OFFSETS,
     ReferencePlan,
@@ -32,7 +34,7 @@ from ..reference import (
     single_block_forward,
 )
 from .call import Call
-from .families import qwen_image
+from .families import flux2, qwen_image
 from .host import comfy, modulation_row
 from .notices import say_once
 from .placement import Placement, require_modulated
@@ -63,6 +65,7 @@ class AdapterStack:
         self.entrance = Entrance("and its own way calls no wrappers, so the adapter would not act at all")
         self._branches = qwen_image.Branches()
         self._require_equal_offsets()
+        self._reference_method = self._one_method()
 
     @property
     def _placing(self) -> list[Attachment]:
@@ -82,6 +85,16 @@ class AdapterStack:
                 f"The stacked X2Edit adapters ask for different reference offsets ({values}); references can stand in "
                 "one place only. Give all X2EditApply nodes the same reference_offset."
             )
+
+    def _one_method(self) -> str:
+        """How the host places references for these adapters, where it does that itself."""
+        asked = sorted({item.adapter.spec.notes.get(REFERENCES, DEFAULT_METHOD) for item in self.attachments})
+        if len(asked) > 1:
+            raise X2EditError(
+                f"The stacked X2Edit adapters were trained with different references ({', '.join(asked)}); a pass has one "
+                "kind only. Use adapters of one kind."
+            )
+        return asked[0] if asked else DEFAULT_METHOD
 
     def plus(self, attachment: Attachment) -> AdapterStack:
         return self.with_attachments((*self.attachments, attachment))
@@ -124,7 +137,8 @@ class AdapterStack:
         flags = ours(method, len(ref_latents or ()))
         if not flags:
             self._say_if_nothing_is_edited(active, options)
-        if not all(flags):
+        family = family_of(network)
+        if not all(flags) and family is not FLUX2:
             say_once(
                 "foreign references",
                 "X2Edit: reference latents that were set by another node keep ComfyUI's own placement; "
@@ -132,7 +146,8 @@ class AdapterStack:
             )
         if any(flags):
             require_like_latents(call["x"], [latent for latent, mine in zip(ref_latents, flags, strict=True) if mine])
-        place = self._place_qwen_image if family_of(network) is QWEN_IMAGE else self._place_flux
+        placers = {QWEN_IMAGE.name: self._place_qwen_image, FLUX2.name: self._place_flux2}
+        place = placers.get(family.name if family else "", self._place_flux)
         more, placing = place(network, call, flags)
         with placing, swapped(swaps + more):
             return call.on(executor)
@@ -157,9 +172,18 @@ class AdapterStack:
         centring = qwen_image.Centring(network)
         return centring.required(), centring.placing()
 
+    def _place_flux2(self, network: Any, call: Call, flags: tuple[bool, ...]) -> Placed:
+        """References as the adapters were trained with them; a pass without any of ours stays as it is."""
+        if not any(flags):
+            flux2.say_if_mixed(network, call, len(flags), self._reference_method)
+            return [], contextlib.nullcontext()
+        references = flux2.place(network, call, flags, self._reference_method)
+        return references.required(), references.placing()
+
     def _say_if_nothing_is_edited(self, active: tuple[bool, ...], options: dict[str, Any]) -> None:
         """Of a pass without references; those of negative prompts alone need none."""
-        if any(on and item in self._placing for item, on in zip(self.attachments, active, strict=True)) and (
+        edits = (item.adapter.spec.kind == "x2edit" for item in self.attachments)
+        if any(map(all, zip(edits, active, strict=True))) and (
             _POSITIVE in options.get("cond_or_uncond", (_POSITIVE,))
         ):
             say_once(
@@ -226,18 +250,19 @@ def reference_plan(
 def require_like_latents(x: Tensor, references: list[Tensor]) -> None:
     """Raise `ModelMismatchError` for a base that takes further channels beside the picture's own [B, C, …, h, w], and for
     references of another kind of autoencoder."""
-    if any(reference.shape[2:-2] != x.shape[2:-2] for reference in references):
-        raise ModelMismatchError(
-            "The reference was encoded by the autoencoder of another kind of model. Connect the VAE that belongs to the "
-            "connected model to X2Edit Reference: FLUX's for FLUX.1, Qwen-Image's for Qwen-Image."
-        )
     found, expected = x.shape[1], references[0].shape[1]
-    if found != expected:
-        base = _WIDER_BASES.get(found, "the connected model")
+    films = any(reference.shape[2:-2] != x.shape[2:-2] for reference in references)
+    if films or (found != expected and found not in _WIDER_BASES):
+        numbers = "" if films else f": its latents have {expected} channels, the model works on {found}"
         raise ModelMismatchError(
-            f"{base} takes {found} channels, a reference latent has {expected}, so references cannot stand beside its "
-            "picture. Load a text-to-image FLUX.1 (dev, Krea, schnell) for X2EditReference; to edit with FLUX.1 Fill, use "
-            "ICEdit Diptych and ICEdit Conditioning in its place."
+            f"The reference was encoded by the autoencoder of another kind of model{numbers}. Connect the VAE that belongs to "
+            "the connected model to X2Edit Reference: FLUX's for FLUX.1, Qwen-Image's for Qwen-Image, FLUX.2's for FLUX.2."
+        )
+    if found != expected:
+        raise ModelMismatchError(
+            f"{_WIDER_BASES[found]} takes {found} channels, a reference latent has {expected}, so references cannot stand "
+            "beside its picture. Load a text-to-image FLUX.1 (dev, Krea, schnell) for X2EditReference; to edit with FLUX.1 "
+            "Fill, use ICEdit Diptych and ICEdit Conditioning in its place."
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..errors import X2EditError
-from ..shift import Schedule
+from ..shift import Spread
 from .sites import Site
 
 
@@ -24,6 +24,8 @@ class Family:
 
     `name` stands in this project's own files, `title` and `models` in messages. `tables` give the sites of an adapter
     kind for a `shape`. `looks_like` and `shape_of` read a model's module tree. `schedule`: its pipelines' sigmas.
+    `channels` of its latents, each of which stands for `latent_px` pixels a side. `row_offsets`: whether references stand
+    in the target's own frame, rows further down.
     """
 
     name: str
@@ -33,7 +35,10 @@ class Family:
     tables: Mapping[str, Callable[[Any], tuple[Site, ...]]]
     looks_like: Callable[[Any], bool]
     shape_of: Callable[[Any], Shape]
-    schedule: Schedule
+    schedule: Spread
+    channels: int = 16
+    latent_px: int = 8
+    row_offsets: bool = False
 
     def sites(self, kind: str, shape: Shape) -> tuple[Site, ...]:
         """The sites of an adapter kind; raises `X2EditError` for a kind that this family does not have."""

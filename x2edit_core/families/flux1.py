@@ -116,4 +116,5 @@ FLUX1 = Family(
     looks_like=_looks_like,
     shape_of=_shape_of,
     schedule=FLUX_SCHEDULE,
+    row_offsets=True,
 )

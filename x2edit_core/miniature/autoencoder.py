@@ -53,6 +53,16 @@ class Autoencoder(nn.Module):
         return F.pixel_shuffle(self.synthesis(latent) + self.decoder(latent), PATCH)
 
 
+def in_patches(latents: Tensor) -> Tensor:
+    """[B, 16, h, w] → [B, 128, h/2, w/2], FLUX.2's number of channels: 2 x 2 latents beside one another, and all twice."""
+    return F.pixel_unshuffle(latents, 2).repeat(1, 2, 1, 1)
+
+
+def out_of_patches(latents: Tensor) -> Tensor:
+    """The inverse; the two copies of a value count as their mean."""
+    return F.pixel_shuffle(latents.unflatten(1, (2, -1)).mean(1), 2)
+
+
 class _Refiner(nn.Module):
     """Residual blocks of two 3×3 convolutions."""
 

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from ..adapters.adapter import Adapter, AdapterSpec
+from ..adapters.adapter import REFERENCES, Adapter, AdapterSpec
 from ..adapters.moe import LowRank
-from ..families import FLUX1, QWEN_IMAGE, Family, Shape, Site
+from ..families import FLUX1, FLUX2, Family, Shape, Site
 from ..tasks import TASK_COUNT
 from .batches import generator
 from .config import AdapterConfig, Kind
@@ -30,8 +30,9 @@ def spec_for(kind: Kind, config: AdapterConfig, shape: Shape, family: Family = F
         shared=kind == "lora" or (config.shared and not kind.startswith("icedit")),
         order="topk_first" if kind == "icedit_moe" else "softmax_first",
         offsets=(0, 0)
-        if kind.startswith("icedit") or family is QWEN_IMAGE
+        if kind.startswith("icedit") or not family.row_offsets
         else (config.offset_512, config.offset_1024),
+        notes={REFERENCES: config.references} if family is FLUX2 else {},
         plain_rank=config.plain_rank,
         family=family.name,
     )

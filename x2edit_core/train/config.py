@@ -86,8 +86,20 @@ class QwenConfig:
 
 
 @dataclass(frozen=True)
+class Flux2Config:
+    """Size of a new FLUX.2 (kind `base`), instead of a FLUX; 0 double blocks: none. It reads the shipped text encoder."""
+
+    double: Annotated[int, Range(0, 200)] = 0
+    single: Annotated[int, Range(0, 200)] = 1
+    hidden: Annotated[int, Range(128, 16384, multiple=128)] = 128
+
+
+@dataclass(frozen=True)
 class AdapterConfig:
-    """A new adapter. `alpha` 0 means the rank, so that the scale is 1; `plain_rank` is for ICEdit's plain sites."""
+    """A new adapter. `alpha` 0 means the rank, so that the scale is 1; `plain_rank` is for ICEdit's plain sites.
+
+    On FLUX.2 the host places `references`: `index` at the target's time, `index_timestep_zero` as clean tokens.
+    """
 
     experts: Annotated[int, Range(1, 1024)] = 12
     rank: Annotated[int, Range(1, 16384)] = 64
@@ -97,6 +109,7 @@ class AdapterConfig:
     plain_rank: Annotated[int, Range(0, 16384)] = 0
     offset_512: Annotated[int, Range(0, 65536)] = 64
     offset_1024: Annotated[int, Range(0, 65536)] = 128
+    references: Literal["index", "index_timestep_zero"] = "index"
 
 
 @dataclass(frozen=True)
@@ -185,6 +198,7 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     flux: FluxConfig = field(default_factory=FluxConfig)
     qwen: QwenConfig = field(default_factory=QwenConfig)
+    flux2: Flux2Config = field(default_factory=Flux2Config)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -231,7 +245,7 @@ def _data_faults(config: TrainConfig) -> list[str]:
     if unknown := set(data.mix) - set(MODES):
         faults.append(f"data.mix names {', '.join(sorted(unknown))}; there are: {', '.join(MODES)}")
     diptychs = [mode for mode in DIPTYCHS if data.mix.get(mode)]
-    fill = config.flux.fill and not config.qwen.blocks
+    fill = config.flux.fill and not _other_base(config)
     if diptychs and not (config.kind == "base" and fill and data.kind == "scenes"):
         faults.append(
             f"data.mix.{diptychs[0]} is for kind base with flux.fill = true on scenes; ICEdit's kinds need edit"
@@ -279,8 +293,15 @@ def _optimiser_faults(optim: OptimConfig) -> list[str]:
     return faults
 
 
+def _other_base(config: TrainConfig) -> str:
+    """What kind `base` makes instead of a FLUX.1, if anything."""
+    named = {"Qwen-Image": config.qwen.blocks, "FLUX.2": config.flux2.double}
+    return " and ".join(title for title, blocks in named.items() if blocks)
+
+
 def _model_faults(config: TrainConfig) -> list[str]:
     model, trains_base = config.model, config.kind == "base"
+    other = _other_base(config)
     found = {
         "model.clip is empty: name the text encoders' files, or demo": not all(
             name.strip() for name in model.clip or [""]
@@ -294,11 +315,12 @@ def _model_faults(config: TrainConfig) -> list[str]:
         "model.alignnet is for adapters; kind base has a text encoder of its own": trains_base and bool(model.alignnet),
         f"qwen.blocks = {config.qwen.blocks} is for kind base, which makes a new Qwen-Image": bool(config.qwen.blocks)
         and not trains_base,
-        "model.train_text is for a FLUX; a new Qwen-Image reads the shipped text encoder as it is": bool(
-            config.qwen.blocks
-        )
+        f"flux2.double = {config.flux2.double} is for kind base, which makes a new FLUX.2": bool(config.flux2.double)
+        and not trains_base,
+        "qwen.blocks and flux2.double: one run makes one base": bool(config.qwen.blocks and config.flux2.double),
+        f"model.train_text is for a FLUX; a new {other} reads the shipped text encoder as it is": bool(other)
         and model.train_text,
-        f"model.precision = {model.precision!r}: a new Qwen-Image is trained in float32": bool(config.qwen.blocks)
+        f"model.precision = {model.precision!r}: a new {other} is trained in float32": bool(other)
         and model.precision != "float32",
         "model.train_alignnet needs model.alignnet: a file of AlignNet, or new": model.train_alignnet
         and not model.alignnet,

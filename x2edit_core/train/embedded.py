@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..miniature import text
-from ..miniature.autoencoder import Autoencoder, initial_weights, to_pixels
+from ..miniature.autoencoder import Autoencoder, in_patches, initial_weights, out_of_patches, to_pixels
 
 
 def digest_of(weights: dict[str, Tensor]) -> str:
@@ -43,6 +43,16 @@ class EmbeddedPictures:
         """Model-space latents [B, 16, h, w] → pictures float [B, H, W, 3] in 0…1."""
         pixels = self.network.decode_normal(latents.to(self._device).float())
         return ((pixels.clamp(-1, 1) + 1) / 2).movedim(1, -1).cpu()
+
+
+class EmbeddedPatches(EmbeddedPictures):
+    """The same as FLUX.2's kind of picture encoder, latents [B, 128, H/16, W/16]; see `miniature.autoencoder.in_patches`."""
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        return in_patches(super().encode(pictures))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return super().decode(out_of_patches(latents))
 
 
 class EmbeddedText(nn.Module):

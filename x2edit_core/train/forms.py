@@ -13,15 +13,17 @@ import torch
 from torch import Tensor
 
 from ..diptych import sentence
-from ..families import FLUX1, QWEN_IMAGE, Family
+from ..families import FAMILIES, FLUX1, QWEN_IMAGE, Family
 from ..geometry import Size
 from ..qwen_prompt import around_instruction
 from .samples import Example, Mode, Picture
 
 Form = Literal["reference", "named", "diptych"]
 """`named` is `reference` with the whole prompt of Qwen-Image around the instruction, which names the picture's size."""
-LATENT_PX = 8
-MASK_CHANNELS = LATENT_PX * LATENT_PX
+TOKEN_PX = 16
+"""Side of the pixels that a token of any family stands for."""
+MASK_CHANNELS = FLUX1.latent_px**2
+_PX = {family.channels: family.latent_px for family in FAMILIES.values()}
 GREY = 128
 """What FLUX Fill sees in place of the pixels it is to paint: the middle of −1…1."""
 
@@ -58,7 +60,7 @@ def said(form: Form, mode: Mode, instruction: str, size: Size) -> str:
 
 
 def example_of(form: Form, mode: Mode, latents: Mapping[str, Tensor], instruction: str, task: int) -> Example:
-    """The example of one row's latents [16, h, w], named as `pictures_of` names them."""
+    """The example of one row's latents [C, h, w], named as `pictures_of` names them."""
     instruction = said(form, mode, instruction, pixels_of(next(iter(latents.values()))))
     if form != "diptych":
         source = latents.get("source")
@@ -74,8 +76,15 @@ def example_of(form: Form, mode: Mode, latents: Mapping[str, Tensor], instructio
 
 
 def pixels_of(latent: Tensor) -> Size:
-    """The size of the picture that a latent [..., h, w] is of."""
-    return Size(latent.shape[-2] * LATENT_PX, latent.shape[-1] * LATENT_PX)
+    """The size of the picture that a latent [..., C, h, w] is of, told by its channels."""
+    side = _PX.get(latent.shape[-3], FLUX1.latent_px)
+    return Size(latent.shape[-2] * side, latent.shape[-1] * side)
+
+
+def tokens_of(latent: Tensor) -> int:
+    """How many tokens a latent [..., C, h, w] is for a model of any family."""
+    size = pixels_of(latent)
+    return size.width * size.height // TOKEN_PX**2
 
 
 def _concat(masked: Tensor, first: int) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .. import flow
 from ..errors import X2EditError
 from ..settings import parse_toml, to_toml
-from ..shift import FLUX_SCHEDULE, Schedule
+from ..shift import FLUX_SCHEDULE, Spread
 from . import losses
 from .batches import Batches, Ranks
 from .checkpoints import load_newest, require_same, require_same_models, save_state
@@ -29,7 +29,7 @@ from .data_identity import changes, identify
 from .fused import FusedBackward
 from .leaner import without_savings
 from .model import Inputs, Model, Prediction, Watch
-from .optim import Average, make_optimiser, never_adapted, rate_share, set_rate, told_of, true_rate
+from .optim import EMA, make_optimiser, never_adapted, rate_scale, set_rate, told_of, true_rate
 from .parallel import entire, local, shared_like, shared_state, spread
 from .preview import Decoder, Preview
 from .records import CONFIG_FILE, RunJournal, StepReport, Totals
@@ -64,7 +64,7 @@ class Parts:
     blocks: Sequence[nn.Module] = ()
     models: Mapping[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-    schedule: Schedule = FLUX_SCHEDULE
+    schedule: Spread = FLUX_SCHEDULE
 
 
 class Stopped(Exception):
@@ -84,7 +84,7 @@ class Trainer:
         self._named = self._spread.trained
         self._optimiser = make_optimiser(self._named, config.optim)
         self._fused = FusedBackward(self._named, self._optimiser, world) if config.optim.fused_backward else None
-        self._average = Average(self._named, config.optim.ema)
+        self._average = EMA(self._named, config.optim.ema)
         self.step = 0
         self._between_steps = True
         self._identity = _identity(config)
@@ -224,7 +224,7 @@ class Trainer:
     def _advance(self) -> StepReport:
         started = time.perf_counter()
         config = self.config
-        rate = config.optim.rate * rate_share(self.step, config.steps, config.optim)
+        rate = config.optim.rate * rate_scale(self.step, config.steps, config.optim)
         set_rate(self._optimiser, rate)
         totals = Totals()
         for part in range(config.accumulate):

@@ -125,7 +125,7 @@ class Together(torch.optim.Optimizer):
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
-def rate_share(step: int, steps: int, config: OptimConfig) -> float:
+def rate_scale(step: int, steps: int, config: OptimConfig) -> float:
     """The share of the full learning rate at `step`: a linear rise, then a half cosine down to `config.final`."""
     rise = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     done = min(1.0, max(0, step - config.warmup) / max(1, steps - config.warmup))
@@ -197,7 +197,7 @@ def rounded_at_random(value: Tensor, source: torch.Generator) -> Tensor:
     return ((bits + noise) & -65536).view(torch.float32).to(torch.bfloat16)
 
 
-class Average:
+class EMA:
     """A moving average of weights, with a short memory at the start; `decay` 0 keeps none.
 
     It is float32 whatever the weights are: a step towards them is a thousandth of their distance, which bfloat16 would

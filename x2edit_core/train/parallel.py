@@ -36,7 +36,7 @@ class _Pass(nn.Module):
         return call()
 
 
-class Alone:
+class SingleProcess:
     """One process that holds everything."""
 
     sharded = False
@@ -63,7 +63,7 @@ class Alone:
         return contextlib.nullcontext()
 
 
-class Replicated(Alone):
+class DDP(SingleProcess):
     """Every process holds everything trained; gradients are averaged while backward goes on."""
 
     def __init__(self, weights: nn.Module) -> None:
@@ -76,7 +76,7 @@ class Replicated(Alone):
         return contextlib.nullcontext() if last else self._root.no_sync()
 
 
-class Sharded(Alone):
+class FSDP(SingleProcess):
     """Every process holds a share of the trained weights, their gradients and the optimiser's state, and of `blocks`.
 
     Trained weights are gathered for the length of a pass, those of `blocks` one block at a time.
@@ -121,17 +121,17 @@ class Sharded(Alone):
 
 def spread(
     weights: nn.Module, blocks: Sequence[nn.Module], shard: Shard, world: int, device: torch.device
-) -> Alone | Replicated | Sharded:
+) -> SingleProcess | DDP | FSDP:
     """`weights` over `world` processes; `blocks` are the base's, frozen or part of `weights`.
 
     `shard` says what each process holds a share of: nothing, what is trained, or all blocks too.
     """
     if world == 1:
-        return Alone(weights)
+        return SingleProcess(weights)
     if shard == "none":
-        return Replicated(weights)
+        return DDP(weights)
     chosen = [block for block in blocks if shard == "all" or any(p.requires_grad for p in block.parameters())]
-    return Sharded(weights, chosen, world, device)
+    return FSDP(weights, chosen, world, device)
 
 
 def is_sharded(module: nn.Module) -> bool:

@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from .. import flow
-from ..shift import Schedule
+from ..shift import Spread
+from .forms import tokens_of
 from .model import Inputs, Model
 from .samples import Batch, TextEncoder
 
@@ -24,7 +25,7 @@ SHOWN = 4
 class Preview:
     """The first samples of a batch, always with the same noise, so that sheets of different steps compare."""
 
-    def __init__(self, batch: Batch, decode: Decoder, steps: int, schedule: Schedule) -> None:
+    def __init__(self, batch: Batch, decode: Decoder, steps: int, schedule: Spread) -> None:
         self._batch, self._decode, self._steps, self._schedule = batch.first(SHOWN), decode, steps, schedule
 
     def draw(self, model: Model, text: TextEncoder, path: Path) -> None:
@@ -38,14 +39,14 @@ class Preview:
 
 
 @torch.no_grad()
-def sampled(model: Model, text: TextEncoder, batch: Batch, steps: int, schedule: Schedule) -> Tensor:
+def sampled(model: Model, text: TextEncoder, batch: Batch, steps: int, schedule: Spread) -> Tensor:
     """The batch edited from its own noise by Euler steps over the reference pipeline's sigmas, [B, 16, h, w]."""
     device = model.device
     context, pooled = text(batch.instructions)
     references = () if batch.reference is None else (batch.reference.to(device),)
     concat = None if batch.concat is None else batch.concat.to(device)
     latent = batch.noise.to(device)
-    sigmas = schedule.sigmas(steps, latent.shape[-1] * latent.shape[-2] // 4)
+    sigmas = schedule.sigmas(steps, tokens_of(latent))
     for sigma, following in itertools.pairwise(sigmas):
         times = torch.full((len(latent),), sigma, device=device)
         inputs = Inputs(latent, times, context, pooled, batch.tasks, references, concat)

@@ -9,7 +9,7 @@ from ..data.summary import DataSummary
 from ..tasks import Task
 from .batches import Batches, SampleError
 from .config import TrainConfig
-from .forms import LATENT_PX
+from .forms import pixels_of
 from .samples import Mode, Pool
 
 _SHOWN_SIZES = 6
@@ -76,10 +76,10 @@ def _sizes(pool: Pool) -> str:
 
 def _side(pool: Pool, index: int) -> str:
     try:
-        height, width = (side * LATENT_PX for side in pool.example(index).target.shape[-2:])
+        size = pixels_of(pool.example(index).target)
     except SampleError:
         return "unreadable"
-    return f"{width} × {height}"
+    return f"{size.width} × {size.height}"
 
 
 def _epoch_lines(config: TrainConfig, batches: Batches) -> Sequence[str]:

@@ -92,7 +92,7 @@ def _spec(file: TensorFile, source: str) -> AdapterSpec:
             min(TOP_K, experts),
             float(rank),
             shared,
-            offsets=(0, 0) if family is QWEN_IMAGE else AUTOMATIC_OFFSETS,
+            offsets=AUTOMATIC_OFFSETS if family.row_offsets else (0, 0),
             notes=notes,
             family=family.name,
         )

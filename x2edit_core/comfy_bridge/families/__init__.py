@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...errors import ModelMismatchError
-from ...families import FLUX1, QWEN_IMAGE, Family
+from ...errors import ModelMismatchError, one_of
+from ...families import FLUX1, FLUX2, QWEN_IMAGE, Family
 from ..host import comfy, require_parameters
 
 if TYPE_CHECKING:
@@ -46,6 +46,14 @@ def _qwen_image_needs() -> Needs:
     }
 
 
+def _flux2_needs() -> Needs:
+    network = comfy.ldm.flux.model.Flux
+    return {
+        network.forward: ("x", "timestep", "context", "guidance", "ref_latents", "transformer_options"),
+        network.process_img: ("x", "index"),
+    }
+
+
 HOST_FAMILIES = (
     HostFamily(FLUX1, lambda: comfy.ldm.flux.model.Flux, lambda: comfy.model_base.Flux, _flux1_needs),
     HostFamily(
@@ -54,6 +62,7 @@ HOST_FAMILIES = (
         lambda: comfy.model_base.QwenImage,
         _qwen_image_needs,
     ),
+    HostFamily(FLUX2, lambda: comfy.ldm.flux.model.Flux, lambda: comfy.model_base.Flux, _flux2_needs),
 )
 
 
@@ -97,12 +106,7 @@ def is_fused(model: ModelPatcher) -> bool:
 def _unknown(model: ModelPatcher, network: Any) -> ModelMismatchError:
     name = f"{type(model.model).__name__} ({type(network).__name__})"
     families = [host.family for host in HOST_FAMILIES]
-    titles, models = (" or ".join(words) for words in zip(*((f.title, f.models) for f in families), strict=True))
-    if getattr(getattr(network, "params", None), "global_modulation", False):
-        return ModelMismatchError(
-            f"X2Edit adapters were trained on {titles}; a FLUX.2 model ({name}) is connected, whose blocks differ. "
-            f"Connect {models}."
-        )
+    titles, models = (one_of(words) for words in zip(*((f.title, f.models) for f in families), strict=True))
     hint = "It seems to be a fused quantised build; load the model with a loader that keeps ComfyUI's own layers."
     return ModelMismatchError(
         f"X2Edit adapters attach to {titles} models; a {name} is connected. "

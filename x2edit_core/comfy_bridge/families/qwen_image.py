@@ -14,34 +14,23 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...adapters.attach import Forward, overridden
-from ...errors import ModelMismatchError
-from ...reference import foreign_method
 from ..call import Call
 from ..notices import say_once
+from ..replaced import replaced_error
+from . import methods
 
 METHOD = "index"
 _OTHER_METHODS = ("index_timestep_zero", "negative_index")
+_OWN_POSITIONS = "and gives positions of its own, where the adapter would act wrongly"
 
 
 def choose_method(network: Any, call: Call, flags: Sequence[bool]) -> None:
     """Sets the host's method for the references of a pass, `flags` says which are ours.
 
-    Ours need frame k and the target's t. The host has one method for all, so those of other nodes get it too; raises
-    `ModelMismatchError` if their node asked for one that cannot go together with it.
+    Ours need frame k and the target's t. Raises `ModelMismatchError` as `methods.choose_method` does.
     """
-    foreign = foreign_method(call["ref_latents_method"])
-    if not all(flags) and foreign in _OTHER_METHODS:
-        raise ModelMismatchError(
-            f"The conditioning holds references of X2Edit Reference and others that another node wants placed by "
-            f"{foreign!r}; Qwen-Image places all of them in one way. Use one of the two nodes for all references."
-        )
-    if not all(flags) and getattr(network, "default_ref_method", METHOD) != METHOD:
-        say_once(
-            "references of a base",
-            f"X2Edit: this base places references by {network.default_ref_method!r}; beside one of X2Edit Reference those "
-            f"of other nodes are placed by {METHOD!r} too, as the adapter was trained.",
-        )
-    call["ref_latents_method"] = METHOD
+    default = getattr(network, "default_ref_method", METHOD)
+    methods.choose_method(call, flags, METHOD, "Qwen-Image", default, _OTHER_METHODS)
 
 
 class Branches:
@@ -97,10 +86,7 @@ class Centring:
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             if not self._placed:
-                raise ModelMismatchError(
-                    "Another node pack replaced Qwen-Image's own forward pass and gives positions of its own, where the "
-                    "adapter would act wrongly. Bypass that pack's node for this model, or update the pack."
-                )
+                raise replaced_error(self._network, _OWN_POSITIONS)
             return original(*args, **kwargs)
 
         return [(block, forward)]

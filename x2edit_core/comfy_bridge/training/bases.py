@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...families import FLUX2
+from ...families.flux2 import DEFAULT_METHOD
 from ...miniature.qwen import CONTEXT, sizes
 from ...train.batches import generator
-from ...train.config import FluxConfig, QwenConfig
+from ...train.config import Flux2Config, FluxConfig, QwenConfig
 from ..host import comfy
 
 _ZERO_IN_FLUX = ("_mod.", "modulation", "final_layer.linear.weight")
@@ -64,6 +66,45 @@ def hollow_qwen(config: QwenConfig) -> Any:
 def _qwen(config: QwenConfig, device: torch.device) -> Any:
     return comfy.ldm.qwen_image.model.QwenImageTransformer2DModel(
         **sizes(config.hidden, config.blocks, CONTEXT),
+        dtype=torch.float32,
+        device=device,
+        operations=comfy.ops.disable_weight_init,
+    )
+
+
+def new_flux2(config: Flux2Config, seed: int) -> Any:
+    """A FLUX.2 with float32 weights drawn from the seed, likewise."""
+    return _drawn(_flux2(config, torch.device("cpu")), generator(seed, "flux2"), _ZERO_IN_FLUX)
+
+
+def hollow_flux2(config: Flux2Config) -> Any:
+    """The same without weights."""
+    return _flux2(config, torch.device("meta"))
+
+
+def _flux2(config: Flux2Config, device: torch.device) -> Any:
+    return comfy.ldm.flux.model.Flux(
+        image_model="flux2",
+        in_channels=FLUX2.channels,
+        out_channels=FLUX2.channels,
+        vec_in_dim=None,
+        context_in_dim=CONTEXT,
+        hidden_size=config.hidden,
+        mlp_ratio=3.0,
+        num_heads=config.hidden // 128,
+        depth=config.double,
+        depth_single_blocks=config.single,
+        axes_dim=[32, 32, 32, 32],
+        theta=2000,
+        patch_size=1,
+        qkv_bias=False,
+        guidance_embed=False,
+        txt_ids_dims=[3],
+        global_modulation=True,
+        mlp_silu_act=True,
+        ops_bias=False,
+        default_ref_method=DEFAULT_METHOD,
+        ref_index_scale=10.0,
         dtype=torch.float32,
         device=device,
         operations=comfy.ops.disable_weight_init,

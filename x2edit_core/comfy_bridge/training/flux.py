@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...adapters.attach import Forward, find_module, swapped
+from ...adapters.moe import WIDE
 from ...train.model import Inputs, Prediction, Watch
 from ...train.parallel import is_sharded
 from ..host import comfy
@@ -47,7 +48,8 @@ class TrainableFlux(Trainable):
                     velocity = self._forward(inputs, options)
                 if seen:
                     seen.closed = True
-                yield Prediction(velocity.float(), seen.features if seen else [], seen.gates if seen else [])
+                shown = velocity if velocity.dtype in WIDE else velocity.float()
+                yield Prediction(shown, seen.features if seen else [], seen.gates if seen else [])
 
     def _computing(self) -> Any:
         settings = self.settings
@@ -203,5 +205,6 @@ class Rotary:
 
     def _turned(self, x: Tensor) -> Tensor:
         assert self._turn is not None, "positions are taken before attention"
-        pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+        wide = x if x.dtype == torch.float64 else x.float()
+        pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)))
         return torch.view_as_real(pairs * self._turn).flatten(-2).to(x.dtype)

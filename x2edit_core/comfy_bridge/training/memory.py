@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ...errors import X2EditError
-from ...families import QWEN_IMAGE, family_of
+from ...families import FLUX1, QWEN_IMAGE, family_of
 from ...geometry import Size
 from ...miniature.text import LONGEST
 from ...settings import ConfigError
@@ -24,27 +24,25 @@ from ...train.aligned import AlignedText
 from ...train.batches import SampleError
 from ...train.config import TrainConfig
 from ...train.disk_data import bucket_sizes
-from ...train.forms import LATENT_PX, MASK_CHANNELS, form_of
+from ...train.forms import MASK_CHANNELS, form_of, pixels_of
 from ...train.memory import Footprint, Held, Moments, Plan, Switch, bytes_of, fullest, in_gib, moments_of
 from ...train.model import Inputs, Watch
 from ...train.quantised import FP8
 from ..diptych import T5_TOKENS
 from ..host import comfy
-from .bases import hollow_flux, hollow_qwen
+from .bases import hollow_flux, hollow_flux2, hollow_qwen
 from .checkpointing import wanted
-from .flux import TrainableFlux
 from .hollow import META, base_bytes, hollow, hollow_adapter, network_of_file, pack_blocks, shortened, shorter_spec
-from .qwen_image import TrainableQwenImage
 from .trainable import PassSettings
+from .trainables import TRAINABLE
 
 logger = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-_CHANNELS = 16
 
 
 @dataclass(frozen=True)
 class Work:
-    """The largest batch of one process: samples, the target's latent, and text tokens; `world` processes."""
+    """The largest batch of one process: samples, the target's pixels, and text tokens; `world` processes."""
 
     rows: int
     height: int
@@ -54,8 +52,7 @@ class Work:
 
     @property
     def words(self) -> str:
-        pixels = f"{self.width * LATENT_PX} × {self.height * LATENT_PX}"
-        return f"{self.rows} sample{'s' * (self.rows > 1)} of {pixels} pixels and {self.text} text tokens"
+        return f"{self.rows} sample{'s' * (self.rows > 1)} of {self.width} × {self.height} pixels and {self.text} text tokens"
 
 
 def work_of(config: TrainConfig, small_text: bool, world: int = 1) -> Work:
@@ -66,7 +63,7 @@ def work_of(config: TrainConfig, small_text: bool, world: int = 1) -> Work:
     panels = 2 if form_of(config.kind) == "diptych" or any("diptych" in mode for mode in config.data.mix) else 1
     tokens = LONGEST if small_text else T5_TOKENS
     rows = max(1, config.batch // world)
-    return Work(rows, largest.height // LATENT_PX, panels * largest.width // LATENT_PX, tokens, world)
+    return Work(rows, largest.height, panels * largest.width, tokens, world)
 
 
 def work_on(config: TrainConfig, pools: Mapping[str, Any], text: Any, world: int) -> Work:
@@ -77,10 +74,11 @@ def work_on(config: TrainConfig, pools: Mapping[str, Any], text: Any, world: int
         for index in first.values():
             with contextlib.suppress(SampleError):
                 example = pool.example(index)
-                shapes.append(tuple(example.target.shape[-2:]))
+                size = pixels_of(example.target)
+                shapes.append((size.height, size.width))
                 texts.append(example.instruction)
         texts += [max(words, key=len)] if (words := list(getattr(pool, "words", []))) else []
-    height, width = max(shapes, key=math.prod, default=(2, 2))
+    height, width = max(shapes, key=math.prod, default=(16, 16))
     if isinstance(text, AlignedText):
         tokens = T5_TOKENS
     else:
@@ -121,8 +119,7 @@ def footprint(config: TrainConfig, empty: Any, work: Work) -> Footprint:
     if trains_base:
         settings = dataclasses.replace(settings, dtype=torch.float32)
     adapter = None if trains_base else short
-    make = TrainableQwenImage if family_of(empty) is QWEN_IMAGE else TrainableFlux
-    model = make(empty, adapter, settings)
+    model = TRAINABLE[(family_of(empty) or FLUX1).name](empty, adapter, settings)
     learnt = [weight for weight in (empty if trains_base else short).parameters() if weight.requires_grad]
     weights = [] if trains_base else [*empty.parameters(), *empty.buffers()]
     stays = config.accumulate > 1 or work.world > 1
@@ -172,13 +169,16 @@ def _inputs(config: TrainConfig, empty: Any, work: Work) -> Inputs:
     def made(*shape: int) -> torch.Tensor:
         return torch.empty(shape, device=META)
 
-    qwen = family_of(empty) is QWEN_IMAGE
+    family = family_of(empty) or FLUX1
     context, pooled = (
-        (empty.txt_norm.weight.shape[0], 0) if qwen else (empty.params.context_in_dim, empty.params.vec_in_dim)
+        (empty.txt_norm.weight.shape[0], 0)
+        if family is QWEN_IMAGE
+        else (empty.params.context_in_dim, empty.params.vec_in_dim or 0)
     )
-    latent = made(work.rows, _CHANNELS, work.height, work.width)
+    grid = work.height // family.latent_px, work.width // family.latent_px
+    latent = made(work.rows, family.channels, *grid)
     diptych = form_of(config.kind) == "diptych"
-    concat = made(work.rows, _CHANNELS + MASK_CHANNELS, work.height, work.width) if diptych else None
+    concat = made(work.rows, family.channels + MASK_CHANNELS, *grid) if diptych else None
     texts = made(work.rows, work.text, context), made(work.rows, pooled)
     return Inputs(latent, made(work.rows), *texts, (0,) * work.rows, () if diptych else (latent,), concat)
 
@@ -252,13 +252,19 @@ def _changed(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig | None
         return None
 
 
+def _hollow_base(config: TrainConfig) -> Any:
+    if config.qwen.blocks:
+        return hollow_qwen(config.qwen)
+    return hollow_flux2(config.flux2) if config.flux2.double else hollow_flux(config.flux)
+
+
 def before_loading(config: TrainConfig) -> Plan:
     """The memory of a run that is not begun: its base's index is read, nothing is loaded, the data not looked at.
 
     Raises `X2EditError` where that says too little.
     """
     if config.kind == "base":
-        empty = hollow_qwen(config.qwen) if config.qwen.blocks else hollow_flux(config.flux)
+        empty = _hollow_base(config)
         return planned(config, empty, work_of(config, small_text=True), switches=True)
     if config.model.base.startswith("demo:"):
         from ..families import network_of

@@ -13,20 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ModelMismatchError, X2EditError
-from ...families import FLUX1, QWEN_IMAGE
+from ...families import FLUX1, FLUX2, QWEN_IMAGE, Family, family_of
 from ...miniature import BASES
 from ...train.config import ModelConfig
 from ...train.forms import form_of
 from ...train.quantised import Quantised
 from ...train.streaming import BlockStream
 from ..families import base_of, network_of
-from ..host import comfy, fresh_copy, unload
-from ..miniature import demo_clip, is_small_qwen, load_demo_models, small_qwen
+from ..host import comfy, fresh_copy, load_tensors, unload
+from ..miniature import demo_clip, demo_encoders, is_small_qwen, load_demo_models, small_qwen
 from ..pictures import encode_pictures
 from .hollow import pack_blocks
 from .trainable import BLOCKS, blocks_of
 
-FILL_CHANNELS, LATENT_CHANNELS = 96, 16
+FILL_CHANNELS = 96
+_EMBEDDED_BASES = {QWEN_IMAGE.name: "qwen", FLUX2.name: "flux2"}
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,26 @@ def load_models(config: ModelConfig) -> HostModels:
         options = {"dtype": torch.float8_e4m3fn} if config.weights == "fp8" else {}
         model = comfy.sd.load_diffusion_model(str(_existing(config.base)), options)
     if config.clip != ["demo"]:
-        by_qwen = bool(config.alignnet) or base_of(model)[0] is QWEN_IMAGE
-        kind = comfy.sd.CLIPType.QWEN_IMAGE if by_qwen else comfy.sd.CLIPType.FLUX
+        kind = _clip_kind(base_of(model)[0], bool(config.alignnet))
         clip = _clip([_existing(file) for file in config.clip], kind)
     if config.vae != "demo":
         vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(_existing(config.vae))))
     if clip is None or vae is None:
-        _, shipped_clip, shipped_vae = load_demo_models("qwen" if base_of(model)[0] is QWEN_IMAGE else BASES[0])
+        shipped_clip, shipped_vae = demo_encoders(_EMBEDDED_BASES.get(base_of(model)[0].name, BASES[0]))
         clip, vae = clip or shipped_clip, vae or shipped_vae
     return HostModels(model, clip, vae)
 
 
+def _clip_kind(family: Family, alignnet: bool) -> Any:
+    kinds = comfy.sd.CLIPType
+    if alignnet or family is QWEN_IMAGE:
+        return kinds.QWEN_IMAGE
+    return kinds.FLUX2 if family is FLUX2 else kinds.FLUX
+
+
 def _clip(paths: list[Path], kind: Any) -> Any:
     """The host's text encoders, or the embedded one if that is what the single file holds."""
-    weights = comfy.utils.load_torch_file(str(paths[0])) if len(paths) == 1 else {}
+    weights = load_tensors(paths[0]) if len(paths) == 1 else {}
     if "embedding.weight" not in weights:
         return comfy.sd.load_clip([str(path) for path in paths], clip_type=kind)
     return demo_clip(weights)
@@ -91,12 +98,22 @@ def require_form(patcher: Any, kind: str) -> None:
 
 def require_widths(encoded: tuple[Tensor, Tensor], flux: Any) -> None:
     """Raise `ModelMismatchError` unless texts come out as this FLUX reads them."""
+    if family_of(flux) is FLUX2:
+        return _require_context_width(encoded[0].shape[-1], flux.params.context_in_dim)
     found = tuple(part.shape[-1] for part in encoded)
     wanted = (flux.params.context_in_dim, flux.params.vec_in_dim)
     if found != wanted:
         raise ModelMismatchError(
             f"The text encoder gives {found[0]} and {found[1]} channels; this base reads {wanted[0]} and {wanted[1]}. FLUX.1 "
             "needs CLIP-L and T5-XXL together, from a DualCLIPLoader of type flux."
+        )
+
+
+def _require_context_width(found: int, wanted: int) -> None:
+    if found != wanted:
+        raise ModelMismatchError(
+            f"The text encoder gives {found} channels; this FLUX.2 reads {wanted}. klein 4B needs Qwen3-4B, klein 9B Qwen3-8B, "
+            "dev Mistral, from a CLIPLoader of type flux2."
         )
 
 
@@ -173,23 +190,23 @@ class HostPictures:
 
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
-        latents = encode_pictures(self._vae, pictures.float() / 255)
-        if latents.ndim not in (4, 5) or latents.shape[1] != LATENT_CHANNELS:
+        latents, family = encode_pictures(self._vae, pictures.float() / 255), base_of(self._model)[0]
+        if latents.ndim not in (4, 5) or latents.shape[1] != family.channels:
             raise ModelMismatchError(
-                f"The autoencoder makes latents of {list(latents.shape)[1:]}; {base_of(self._model)[0].title} has "
-                f"{LATENT_CHANNELS} channels. Connect or name the model's own (FLUX's is ae.safetensors)."
+                f"The autoencoder makes latents of {list(latents.shape)[1:]}; {family.title} has {family.channels} channels. "
+                "Connect or name the model's own (FLUX.1's is ae.safetensors, FLUX.2's flux2-vae.safetensors)."
             )
         return self._flat(self._model.model.process_latent_in(latents)).float().cpu()
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Model-space latents [B, 16, h, w] → pictures float [B, H, W, 3] in 0…1."""
+        """Model-space latents [B, C, h, w] → pictures float [B, H, W, 3] in 0…1."""
         films = latents.unsqueeze(2) if getattr(self._vae, "latent_dim", 2) == 3 else latents
         pictures = self._vae.decode(self._model.model.process_latent_out(films)).cpu()
         return pictures.flatten(0, -4)
 
     def _flat(self, latents: Tensor) -> Tensor:
-        """[B, 16, h, w] of the latents of single pictures, of an autoencoder of films too."""
+        """[B, C, h, w] of the latents of single pictures, of an autoencoder of films too."""
         return latents.squeeze(2) if latents.ndim == 5 else latents
 
 

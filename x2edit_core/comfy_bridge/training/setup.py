@@ -16,28 +16,27 @@ from ...adapters.checkpoint import ICEDIT_FILE, RELEASED_FILE, save_adapter
 from ...adapters.formats import released_icedit, released_x2edit
 from ...alignnet import save_alignnet
 from ...errors import X2EditError
-from ...families import QWEN_IMAGE
+from ...families import FLUX1, FLUX2, QWEN_IMAGE
 from ...files import save_atomically, save_pickled
 from ...miniature import AUTOENCODER, TEXT, without_fill
-from ...miniature.qwen import CONTEXT, KIND
+from ...miniature.qwen import CONTEXT
 from ...miniature.text import TextConfig
 from ...train.adapters import new_adapter, spec_for
 from ...train.aligned import AlignedText
 from ...train.batches import Batches, Ranks
 from ...train.config import TrainConfig
 from ...train.disk_data import DiskPool, SkippedList, disk_pools
-from ...train.embedded import EmbeddedPictures, EmbeddedText
+from ...train.embedded import EmbeddedPatches, EmbeddedPictures, EmbeddedText
 from ...train.forms import Form, form_of
 from ...train.loop import Parts
 from ...train.samples import Mode, PictureEncoder
 from ...train.scene_data import ScenePool, scene_pools
 from ..families import base_of
-from ..host import comfy
+from ..host import comfy, load_tensors
 from ..miniature import is_demo_clip
 from ..unread import unread_remarks
-from .bases import new_flux, new_qwen
+from .bases import new_flux, new_flux2, new_qwen
 from .checkpointing import wanted
-from .flux import TrainableFlux
 from .memory import lines_of, planned, work_on
 from .models import (
     HostModels,
@@ -48,9 +47,9 @@ from .models import (
     require_form,
     require_widths,
 )
-from .qwen_image import TrainableQwenImage
 from .text import StoredText, text_of
 from .trainable import PassSettings, blocks_of
+from .trainables import TRAINABLE
 
 logger = logging.getLogger(__name__)
 RESULT, RELEASED = "adapter.safetensors", "released"
@@ -74,7 +73,7 @@ def assemble(
     with torch.inference_mode(False):
         if config.kind == "base":
             device = torch.device(config.device) if config.device else comfy.model_management.get_torch_device()
-            make = _qwen_base_parts if config.qwen.blocks else _base_parts
+            make = _small_base_parts if config.qwen.blocks or config.flux2.double else _base_parts
             return make(config, ranks, device, poll)
         if models is None:
             require_device(config.device)
@@ -123,9 +122,12 @@ def _base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: P
     )
 
 
-def _qwen_base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: Poll) -> Parts:
-    """A whole small Qwen-Image from nothing, or from an earlier one; it reads the shipped text encoder, which stays."""
-    network = new_qwen(config.qwen, config.seed).to(device)
+def _small_base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: Poll) -> Parts:
+    """A whole small Qwen-Image or FLUX.2 from nothing, or from an earlier one; it reads the shipped text encoder, which
+    stays."""
+    family = QWEN_IMAGE if config.qwen.blocks else FLUX2
+    made = new_qwen(config.qwen, config.seed) if config.qwen.blocks else new_flux2(config.flux2, config.seed)
+    network = made.to(device)
     if config.model.base:
         network.load_state_dict(_tensors(Path(config.model.base)))
     dtype = _DTYPES[config.model.precision]
@@ -133,15 +135,16 @@ def _qwen_base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, po
     text = EmbeddedText.of(TEXT, TextConfig(CONTEXT, CONTEXT), config.seed).to(device).requires_grad_(False)
 
     def export(folder: Path, step: int) -> Path:
-        notes = {"kind": KIND, "steps": str(step)}
+        notes = {"kind": f"x2edit demo {family.title}", "steps": str(step)}
         save_atomically(_half(network), folder / BASE_RESULT, notes)
         return folder / BASE_RESULT
 
-    encoder = EmbeddedPictures(AUTOENCODER if config.model.vae == "demo" else Path(config.model.vae), device)
+    file = AUTOENCODER if config.model.vae == "demo" else Path(config.model.vae)
+    encoder = (EmbeddedPictures if family is QWEN_IMAGE else EmbeddedPatches)(file, device)
     pools = _pools(config, form_of("base"), encoder, poll)
     return Parts(
-        TrainableQwenImage(network, None, settings),
-        nn.ModuleDict({"qwen": network}),
+        TRAINABLE[family.name](network, None, settings),
+        nn.ModuleDict({family.name.removesuffix("_image"): network}),
         text,
         Batches(pools, config, ranks, SkippedList(config.cache)),
         export,
@@ -150,7 +153,7 @@ def _qwen_base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, po
         decode=encoder.decode,
         blocks=blocks_of(network),
         remarks=_memory(config, network, pools, text, ranks),
-        schedule=QWEN_IMAGE.schedule,
+        schedule=family.schedule,
     )
 
 
@@ -182,13 +185,15 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
     released = has_released_form(spec)
     if not released:
         logger.info(
-            "The research code has no layout for this kind with top_k = %d; only %s is written", spec.top_k, RESULT
+            "The research code has no layout for this kind on %s with top_k = %d; only %s is written",
+            family.title,
+            spec.top_k,
+            RESULT,
         )
     adapter = new_adapter(spec, config.kind == "x2edit", config.seed).to(device)
     if config.optim.state == "bfloat16":
         adapter.to(torch.bfloat16)
-    make = TrainableQwenImage if family is QWEN_IMAGE else TrainableFlux
-    model = make(flux, adapter, _settings(config, flux, dtype, autocast=False), stream)
+    model = TRAINABLE[family.name](flux, adapter, _settings(config, flux, dtype, autocast=False), stream)
     model.keeper = keeper
     learnt = text.net if isinstance(text, AlignedText) else None
 
@@ -227,8 +232,15 @@ def _memory(config: TrainConfig, network: Any, pools: Any, text: Any, ranks: Ran
 def require_trainable(spec: AdapterSpec, config: TrainConfig) -> None:
     """Raise `X2EditError` for a kind of adapter, or a text encoder, that the base's family does not have."""
     _ = spec.sites
-    if spec.made_for is QWEN_IMAGE and config.model.alignnet:
-        raise X2EditError("AlignNet makes conditioning for FLUX; a Qwen-Image is connected. Leave alignnet empty.")
+    if spec.made_for is not FLUX1 and config.model.alignnet:
+        raise X2EditError(
+            f"AlignNet makes conditioning for FLUX.1; a {spec.made_for.title} is connected. Leave alignnet empty."
+        )
+    if spec.made_for is not FLUX2 and config.adapter.references != "index":
+        raise X2EditError(
+            f"references = {config.adapter.references!r} found; only on FLUX.2 can they be chosen, a {spec.made_for.title} has "
+            "one way to show them. Leave it out."
+        )
     if spec.made_for is QWEN_IMAGE and config.data.drop_text:
         raise X2EditError(
             f"drop_text = {config.data.drop_text} found; X2Edit was trained on Qwen-Image with all texts; a dropped one "
@@ -250,9 +262,11 @@ def require_device(wanted: str) -> None:
 def has_released_form(spec: AdapterSpec) -> bool:
     """Whether the research code has a layout for such an adapter.
 
-    It does not store top-k, which must be what that code takes it for. X2Edit's holds experts only: a plain LoRA on its
-    sites has no common form either, as its part on the attention's output reads that output.
+    It knows no FLUX.2. It does not store top-k, which must be what that code takes it for. X2Edit's holds experts only: a
+    plain LoRA on its sites has no common form either, as its part on the attention's output reads that output.
     """
+    if spec.made_for is FLUX2:
+        return False
     if spec.kind == "x2edit":
         return bool(spec.experts) and spec.top_k == min(released_x2edit.TOP_K, spec.experts)
     return not spec.experts or spec.top_k == 1
@@ -292,4 +306,4 @@ def _half(module: nn.Module) -> dict[str, Tensor]:
 def _tensors(path: Path) -> dict[str, Tensor]:
     if not path.exists():
         raise X2EditError(f"The base model {path} was not found.")
-    return {name: tensor.float() for name, tensor in comfy.utils.load_torch_file(str(path)).items()}
+    return {name: tensor.float() for name, tensor in load_tensors(path).items()}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...alignnet import chat_text, prompt_text
 from ...errors import ModelMismatchError
-from ...families import QWEN_IMAGE, family_of
+from ...families import FLUX2, QWEN_IMAGE, family_of
 from ...files import save_atomically
 from ...train.aligned import AlignedText, alignnet_for
 from ...train.batches import SampleError
@@ -35,11 +35,12 @@ TrainingText = EmbeddedText | AlignedText
 class StoredText:
     """Texts that are encoded once and kept in files under `name`, so that the encoder can be freed.
 
-    `broken` holds those whose encoding is no numbers, as happens to long texts in half precision.
+    `broken` holds those whose encoding is no numbers, as happens to long texts in half precision. Shorter texts of a batch
+    are filled with zeros behind, or `before` their own tokens.
     """
 
-    def __init__(self, encode: OneText, name: str, cache: Path, device: torch.device) -> None:
-        self._encode, self._device = encode, device
+    def __init__(self, encode: OneText, name: str, cache: Path, device: torch.device, before: bool = False) -> None:
+        self._encode, self._device, self._before = encode, device, before
         self._folder = cache / "text" / name
         self.broken: set[str] = set()
 
@@ -56,7 +57,11 @@ class StoredText:
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         found = [self._read(text) for text in texts]
         length = max(context.shape[0] for context, _ in found)
-        context = torch.stack([nn.functional.pad(part, (0, 0, 0, length - len(part))) for part, _ in found])
+        filled = [
+            nn.functional.pad(part, (0, 0, *((length - len(part), 0) if self._before else (0, length - len(part)))))
+            for part, _ in found
+        ]
+        context = torch.stack(filled)
         return context.to(self._device), torch.stack([pooled for _, pooled in found]).to(self._device)
 
     def _read(self, text: str) -> tuple[Tensor, Tensor]:
@@ -100,9 +105,19 @@ def text_of(clip: Any, config: TrainConfig, flux: Any, keeper: Any, device: torc
 
     if family_of(flux) is QWEN_IMAGE:
         return StoredText(lambda prompt: _of_prompt(clip, prompt), clip_fingerprint(clip), config.cache, device)
+    if family_of(flux) is FLUX2:
+        return StoredText(
+            lambda text: _without_pooled(clip, text), clip_fingerprint(clip), config.cache, device, before=True
+        )
     if form_of(config.kind) == "diptych":
         return StoredText(encode_literally, f"{clip_fingerprint(clip)}-{T5_TOKENS}", config.cache, device)
     return StoredText(encode, clip_fingerprint(clip), config.cache, device)
+
+
+def _without_pooled(clip: Any, text: str) -> tuple[Tensor, Tensor]:
+    """A text for FLUX.2, which has no pooled one, as CLIP Text Encode gives it."""
+    context = clip.encode_from_tokens(clip.tokenize(text))[0]
+    return context, context.new_zeros(0)
 
 
 def _of_prompt(clip: Any, prompt: str) -> tuple[Tensor, Tensor]:
