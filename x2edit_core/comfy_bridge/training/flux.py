@@ -19,7 +19,8 @@ from torch.utils.checkpoint import checkpoint
 from ...adapters.attach import Forward, find_module, swapped
 from ...train.model import Inputs, Prediction, Watch
 from ...train.parallel import is_sharded
-from ..stack import clean_vector, reference_plan, reference_swaps, token_count, with_placed_references
+from ..placement import token_count
+from ..stack import clean_vector, reference_plan, reference_swaps, with_placed_references
 from .trainable import Trainable, Watched, blocks_of
 
 PLAIN_ATTENTION_TOKENS = 1024

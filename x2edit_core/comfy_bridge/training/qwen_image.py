@@ -17,7 +17,7 @@ from ...adapters.attach import Forward, swapped
 from ...adapters.moe import WIDE
 from ...train.model import Inputs, Prediction, Watch
 from ..families.qwen_image import METHOD, Centring
-from ..stack import token_count
+from ..placement import token_count
 from .trainable import Trainable, Watched, blocks_of
 
 
