@@ -19,7 +19,7 @@ from ..core.image_adapters import flat, instantx, plain_tokens, xlabs
 from .families import Flux1
 from .graphs import assert_untouched, relative_error, state, velocity
 from .plain_flux import plain_velocity
-from .replacements import IdentityLike, by_setattr, left_behind
+from .replacements import IdentityLike, TeaCacheLike, by_setattr, left_behind
 
 FEATURES, STATES = 24, 9
 TABLES, TABLE = instantx(FEATURES), xlabs(FEATURES)
@@ -476,3 +476,101 @@ def test_the_licence_is_said_on_the_node(pack, folder, caplog):
     pack.core("comfy_bridge.notices")._said.clear()
     pack.run("X2EditImageAdapterLoader", file="ip-adapter.bin")
     assert "non-commercial licence" in caplog.text
+
+
+@pytest.mark.parametrize("size", [(9, 12), (8, 11)])
+def test_sizes_that_are_no_whole_tokens(golden, base, apply, prompt, size):
+    """A mask that is white everywhere is no mask, on the grid that the host pads to."""
+    x = torch.randn(1, 16, *size)
+    masked = apply(base, 0.0, image_tokens=prompt("xlabs", mask=torch.ones(1, 40, 30)))
+    found = velocity(masked, golden.plain(), x, 0.7)
+    assert torch.equal(found, velocity(apply(base, 0.0, image_tokens=prompt("xlabs")), golden.plain(), x, 0.7))
+    assert not torch.equal(found, velocity(base, golden.plain(), x, 0.7))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_base_in_half_precision(golden, base, positive, apply, prompt, dtype):
+    half = golden.load(golden.weights(), dtype=dtype)
+    found = golden.run(apply(half, image_tokens=prompt()), golden.positive(half))
+    expected = golden.run(apply(base, image_tokens=prompt()), positive)
+    assert relative_error(found, expected) < 3e-2
+    assert relative_error(found, expected) < 0.5 * relative_error(golden.run(apply(base), positive), expected)
+
+
+def test_blocks_and_steps_that_others_skip_are_theirs_to_skip(golden, base, positive, apply, prompt):
+    """A node that leaves out a block is no fault of the picture's, nor a cache that leaves out all of a later step."""
+    model = apply(base, image_tokens=prompt()).clone()
+    model.set_model_patch_replace(lambda args, extra: {"img": args["img"]}, "dit", *golden.last_block)
+    skipped = golden.run(model, positive)
+    alone = apply(base).clone()
+    alone.set_model_patch_replace(lambda args, extra: {"img": args["img"]}, "dit", *golden.last_block)
+    assert not torch.equal(skipped, golden.run(alone, positive))
+    cache = TeaCacheLike(skips={1})
+    with left_behind(base):
+        model = by_setattr(apply(base, image_tokens=prompt()), cache)
+        guider = comfy.samplers.CFGGuider(model)
+        guider.set_conds(positive, positive)
+        guider.set_cfg(1.0)
+        with torch.inference_mode():
+            guider.sample(
+                golden.noise, torch.zeros_like(golden.noise), comfy.samplers.sampler_object("euler"),
+                torch.tensor([1.0, 0.6, 0.0]), disable_pbar=True,
+            )  # fmt: skip
+    assert cache.skipped == 1
+
+
+def test_the_compile_node_gives_the_same(pack, golden, base, positive, apply, prompt):
+    expected = golden.run(apply(base, image_tokens=prompt()), positive)
+    (model,) = pack.run("TorchCompileModel", model=apply(base, image_tokens=prompt()), backend="inductor")
+    assert relative_error(golden.run(model, positive), expected) < 1e-5
+
+
+def test_a_lora_on_the_same_layers_adds_up(pack, golden, base, positive, apply, prompt, tmp_path):
+    """A bypass LoRA lies on the layers that the picture reads and joins, before or after it."""
+    tensors = {}
+    for path in golden.lora_sites:
+        width = base.model.diffusion_model.get_submodule(path).weight.shape
+        tensors[f"diffusion_model.{path}.lora_A.weight"] = torch.randn(4, width[1]) / width[1] ** 0.5
+        tensors[f"diffusion_model.{path}.lora_B.weight"] = torch.randn(width[0], 4) / 4
+    save_file(tensors, tmp_path / "beside_a_picture.safetensors")
+    folder_paths.add_model_folder_path("loras", str(tmp_path))
+
+    def lora(model, loader="LoraLoaderBypassModelOnly"):
+        return pack.run(loader, model=model, lora_name="beside_a_picture.safetensors", strength_model=0.8)[0]
+
+    found = golden.run(lora(apply(base, image_tokens=prompt())), positive)
+    assert relative_error(golden.run(apply(lora(base), image_tokens=prompt()), positive), found) < 1e-5
+    merged = lora(apply(base, image_tokens=prompt()), "LoraLoaderModelOnly")
+    assert relative_error(golden.run(merged, positive), found) < 1e-5
+
+
+def test_an_eight_bit_base(golden, base, positive, apply, prompt):
+    """The layers that the picture joins have forwards of their own there."""
+    packed = golden.load(golden.weights(), dtype=torch.float8_e4m3fn)
+    assert packed.model.diffusion_model.double_blocks[0].img_attn.proj.weight.dtype == torch.float8_e4m3fn
+    shown = golden.positive(packed)
+    found = golden.run(apply(packed, image_tokens=prompt()), shown)
+    plainly_packed, whole = golden.run(apply(packed), shown), golden.run(apply(base), positive)
+    effect = golden.run(apply(base, image_tokens=prompt()), positive) - whole
+    assert relative_error(found - plainly_packed, effect) < 0.2
+
+
+def test_a_model_loaded_in_part(golden, base, positive, apply, prompt, monkeypatch):
+    model = apply(base, image_tokens=prompt())
+    expected = golden.run(model, positive)
+    memory.unload_all_models()
+    use_more, offloaded = memory.LoadedModel.model_use_more_vram, []
+
+    def with_little_room(entry, extra_memory, **options):
+        room = entry.model.model_size() * golden.room if entry.model.model is model.model else extra_memory
+        return use_more(entry, room, **options)
+
+    monkeypatch.setattr(memory.LoadedModel, "model_use_more_vram", with_little_room)
+    network = model.model.diffusion_model
+    hook = network.register_forward_pre_hook(
+        lambda *_: offloaded.append(sum(hasattr(part, "prev_comfy_cast_weights") for part in network.modules()))
+    )
+    assert torch.equal(golden.run(model, positive), expected)
+    hook.remove()
+    assert offloaded and offloaded[0] > 0
+    memory.unload_all_models()
