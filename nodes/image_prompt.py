@@ -53,7 +53,7 @@ class X2EditImageAdapterLoader(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str, encoder_file: str = image_prompts.AUTOMATIC) -> str:
-        return image_prompts.fingerprint(file)
+        return image_prompts.fingerprint(file, encoder_file)
 
 
 class X2EditImageTokens(io.ComfyNode):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 from types import SimpleNamespace
 
 import comfy.clip_vision
@@ -224,21 +225,30 @@ def test_it_acts_within_its_part_of_sampling(golden, base, positive, apply, prom
         prompt(start_percent=0.5, end_percent=0.4)
 
 
-def test_pictures_of_a_batch_take_turns_in_both_halves_of_guidance(pack, golden, base, apply, prompt):
+@pytest.mark.parametrize("masked", [False, True])
+def test_pictures_of_a_batch_take_turns_in_both_halves_of_guidance(pack, golden, base, apply, prompt, masked):
+    """With a mask for each of them, each is kept to its own."""
     case, text = golden.pair()
-    pair = output(pictures=2)
-    both, other = apply(base, 0.0, image_tokens=prompt(given=pair)), torch.roll(case["context"], 1, 0)
+    pair, masks = output(pictures=2), torch.zeros(2, 16, 16)
+    masks[0, :, :8], masks[1, :8] = 1.0, 1.0
+
+    def area(rows):
+        return {"mask": masks[rows]} if masked else {}
+
+    model = apply(base, 0.0, image_tokens=prompt(given=pair, **area(slice(0, 2))))
+    other = torch.roll(case["context"], 1, 0)
 
     def run(model, rows):
 
         return velocity(model, text(case["context"], rows), case["noise"][rows], 0.8, text(other, rows), cfg=2.0)
 
-    together = run(both, slice(0, 2))
+    together = run(model, slice(0, 2))
     for row in range(2):
         single = comfy.clip_vision.Output()
         for name in ("last_hidden_state", "image_embeds"):
             single[name] = pair[name][row : row + 1]
-        alone = run(apply(base, 0.0, image_tokens=prompt(given=single)), slice(row, row + 1))
+        tokens = prompt(given=single, **area(slice(row, row + 1)))
+        alone = run(apply(base, 0.0, image_tokens=tokens), slice(row, row + 1))
         torch.testing.assert_close(together[row : row + 1], alone, rtol=1e-4, atol=1e-5)
 
 
@@ -417,7 +427,7 @@ def test_the_published_widths_name_their_encoder(pack):
     assert prompts.vectors_of(managed, given).shape == (1, 768)
 
 
-def siglip(width=64):
+def siglip(folder, width=64):
     """transformers' SigLIP, and the host's own with the same weights."""
     from transformers import SiglipVisionConfig, SiglipVisionModel
 
@@ -428,7 +438,8 @@ def siglip(width=64):
         "image_size": 28, "patch_size": 14, "num_channels": 3, "model_type": "siglip_vision_model",
         "hidden_act": "gelu_pytorch_tanh", "image_mean": [0.5] * 3, "image_std": [0.5] * 3, **sizes,
     }  # fmt: skip
-    host = comfy.clip_vision.ClipVisionModel(config)
+    (folder / "config.json").write_text(json.dumps(config))
+    host = comfy.clip_vision.ClipVisionModel(str(folder / "config.json"))
     weights = theirs.state_dict()
     weights = {f"vision_model.{key.removeprefix('vision_model.')}": value for key, value in weights.items()}
     with contextlib.suppress(AttributeError):
@@ -439,10 +450,12 @@ def siglip(width=64):
 
 def test_core_siglip_with_its_head_gives_transformers_vector(pack, tmp_path, monkeypatch):
     """ComfyUI's encoder drops the pooling head; its states through the file's head are SigLIP's pooled vector."""
-    theirs, host, weights = siglip()
+    theirs, host, weights = siglip(tmp_path)
+    torch.save(instantx(features=64), pack.base / "models" / "x2edit" / "siglip-adapter.bin")
+    read_before = pack.node("X2EditImageAdapterLoader").fingerprint_inputs(file="siglip-adapter.bin")
     folder_paths.add_model_folder_path("clip_vision", str(tmp_path))
     save_file({key: value.contiguous() for key, value in weights.items()}, tmp_path / "sigclip.safetensors")
-    torch.save(instantx(features=64), pack.base / "models" / "x2edit" / "siglip-adapter.bin")
+    assert pack.node("X2EditImageAdapterLoader").fingerprint_inputs(file="siglip-adapter.bin") != read_before
     (managed,) = pack.run("X2EditImageAdapterLoader", file="siglip-adapter.bin")
     assert managed.head is not None, "found by itself"
     picture = torch.rand(1, 28, 28, 3)
@@ -519,6 +532,7 @@ def test_blocks_and_steps_that_others_skip_are_theirs_to_skip(golden, base, posi
     assert cache.skipped == 1
 
 
+@pytest.mark.full
 def test_the_compile_node_gives_the_same(pack, golden, base, positive, apply, prompt):
     expected = golden.run(apply(base, image_tokens=prompt()), positive)
     (model,) = pack.run("TorchCompileModel", model=apply(base, image_tokens=prompt()), backend="inductor")

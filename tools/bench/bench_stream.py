@@ -78,7 +78,7 @@ def main() -> None:
     flux = make_flux(16, double, single, dtype, device)
     adapter = make_adapter("x2edit", double, single, dtype, device)
     streams = {kind: make_stream(kind, double, single, dtype, device) for kind in _TOKENS}
-    times = interleaved(passes(flux, adapter, streams, side, dtype, device), device, rounds)
+    times = interleaved(passes(flux, adapter, streams, side, dtype, device), device, rounds, warmups=1 if cpu else 3)
     base = next(iter(times.values()))
     rows = {
         name: {"ms": sorted(found)[len(found) // 2] * 1000, "over_base": median_ratio(found, base)}

@@ -248,7 +248,8 @@ def tell_licence(managed: ManagedImageAdapter) -> None:
     )
 
 
-def fingerprint(name: str) -> str:
-    """Changes when the file behind `name` does."""
+def fingerprint(name: str, encoder: str = AUTOMATIC) -> str:
+    """Changes when the file behind `name` does, and with what `automatic` chooses an encoder's file from."""
     status = adapter_path(name).stat()
-    return f"{status.st_mtime_ns}:{status.st_size}"
+    choices = encoder_names() if encoder == AUTOMATIC else [encoder]
+    return "|".join((f"{status.st_mtime_ns}:{status.st_size}", *choices))
