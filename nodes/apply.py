@@ -6,9 +6,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..x2edit_core.comfy_bridge.image_prompts import PicturePrompt, apply_prompt
 from ..x2edit_core.comfy_bridge.models import ManagedAdapter, apply_adapter, attachment_for
 from ..x2edit_core.tasks import TaskBatch, TaskChoice
-from .sockets import Adapter, Task
+from .sockets import Adapter, ImageTokens, Task
 
 
 class X2EditApply(io.ComfyNode):
@@ -72,6 +73,21 @@ class X2EditApply(io.ComfyNode):
                     "1,024 target tokens, else 128. Not for Qwen-Image and FLUX.2, whose references stand in frames of "
                     "their own.",
                 ),
+                ImageTokens.Input(
+                    "image_tokens",
+                    optional=True,
+                    tooltip="Pictures that say what to draw, from X2Edit Image Tokens, beside the adapter; FLUX.1 only. They "
+                    "act at `strength` 0 too. Published weights for them are non-commercial.",
+                ),
+                io.Float.Input(
+                    "image_strength",
+                    default=1.0,
+                    min=-4.0,
+                    max=4.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="λ, how strongly the connected pictures act. Start with 0.6 to 0.8; 0 is exactly as without.",
+                ),
             ],
             outputs=[io.Model.Output("model", display_name="model", tooltip="The model with the adapter applied.")],
         )
@@ -86,9 +102,12 @@ class X2EditApply(io.ComfyNode):
         start_percent: float = 0.0,
         end_percent: float = 1.0,
         reference_offset: int = 0,
+        image_tokens: PicturePrompt | None = None,
+        image_strength: float = 1.0,
     ) -> io.NodeOutput:
         attachment = attachment_for(adapter, task, strength, start_percent, end_percent, reference_offset)
-        return io.NodeOutput(apply_adapter(model, adapter, attachment))
+        applied = apply_adapter(model, adapter, attachment)
+        return io.NodeOutput(applied if image_tokens is None else apply_prompt(applied, image_tokens, image_strength))
 
 
 NODES = [X2EditApply]

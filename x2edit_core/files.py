@@ -301,14 +301,19 @@ def _remove_abandoned(folder: Path) -> None:
 
 def account(file: TensorFile, expected: Mapping[str, tuple[int, ...]]) -> list[str]:
     """What is wrong with the names and shapes of `file`, of which it is to hold exactly the `expected`."""
-    missing, unexpected = difference(file.names(), expected)
+    return account_shapes({key: file.shape(key) if key in expected else () for key in file.names()}, expected)
+
+
+def account_shapes(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Likewise of tensors by their names; the shape of an unexpected one does not matter."""
+    missing, unexpected = difference(found, expected)
     wrong = [
-        f"{key} is {list(file.shape(key))}, {list(shape)} expected"
+        f"{key} is {list(found[key])}, {list(shape)} expected"
         for key, shape in expected.items()
-        if key in file and file.shape(key) != shape
+        if key in found and found[key] != shape
     ]
-    found = {"missing": missing, "unexpected": unexpected, "of wrong shape": wrong}
-    return [f"{len(names)} {fault}: {name_some(names)}" for fault, names in found.items() if names]
+    faults = {"missing": missing, "unexpected": unexpected, "of wrong shape": wrong}
+    return [f"{len(names)} {fault}: {name_some(names)}" for fault, names in faults.items() if names]
 
 
 def columns(file: TensorFile, key: str) -> int:

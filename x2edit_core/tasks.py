@@ -139,8 +139,13 @@ class TaskBatch:
         `pictures`, where known, is how many are sampled: it tells a single part from `chunks` of them, as some
         wrappers evaluate the halves apart and still report both.
         """
-        per_chunk = _rows_per_chunk(rows, max(chunks, 1), pictures)
-        return tuple((row % per_chunk) % len(self.entries) for row in range(rows))
+        return entries_of_rows(len(self.entries), rows, chunks, pictures)
+
+
+def entries_of_rows(entries: int, rows: int, chunks: int, pictures: int = 0) -> tuple[int, ...]:
+    """Which of `entries`, one for each picture in turn, each row takes: see `TaskBatch.row_entries`."""
+    per_chunk = _rows_per_chunk(rows, max(chunks, 1), pictures)
+    return tuple((row % per_chunk) % entries for row in range(rows))
 
 
 def _rows_per_chunk(rows: int, chunks: int, pictures: int) -> int:

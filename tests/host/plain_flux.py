@@ -9,9 +9,27 @@ import torch
 from torch.nn import functional as F
 
 
-def plain_velocity(weights, x, sigma, context, pooled, guidance, reference=None, offset=64, adapter=None, tasks=()):
-    """Velocity [B, 16, h, w] of a FLUX given by its state dict; one optional reference; `adapter` an Adapter."""
+def plain_velocity(
+    weights,
+    x,
+    sigma,
+    context,
+    pooled,
+    guidance,
+    reference=None,
+    offset=64,
+    adapter=None,
+    tasks=(),
+    attended=None,
+    after=None,
+):
+    """Velocity [B, 16, h, w] of a FLUX given by its state dict; one optional reference; `adapter` an Adapter.
+
+    `attended(block, query [B, H, T, 128])` gives what is added to a block's attention over all its tokens, those of the
+    picture in double blocks; `after` likewise to what a double block gives.
+    """
     flux = _Plain(weights, adapter, tasks)
+    flux.attended, flux.after = attended, after
     target, target_ids = _patches(x, 0)
     tokens, ids = target, target_ids
     if reference is not None:
@@ -103,18 +121,25 @@ class _Plain:
             mods.append(mod)
         attended = _attend(*(torch.cat(pair, 2) for pair in zip(*parts, strict=True)), angles)
         split = (attended[:, : txt.shape[1]], attended[:, txt.shape[1] :])
+        if self.attended:
+            split = (split[0], split[1] + self.attended(name, parts[1][0]))
         results = []
         for stream, x, mod, part in zip(("txt", "img"), (txt, img), mods, split, strict=True):
             x = x + self.linear(f"{name}.{stream}_attn.proj", part) * mod[2]
             inner = self.linear(f"{name}.{stream}_mlp.0", _norm(x) * (1 + mod[4]) + mod[3])
             results.append(x + self.linear(f"{name}.{stream}_mlp.2", F.gelu(inner, approximate="tanh")) * mod[5])
+        if self.after:
+            results[1] = results[1] + self.after(name, parts[1][0])
         return results[1], results[0]
 
     def single(self, name, x, vec, angles):
         shift, scale, gate = self.linear(f"{name}.modulation.lin", F.silu(vec)).chunk(3, -1)
         both = self.linear(f"{name}.linear1", _norm(x) * (1 + scale) + shift)
         qkv, inner = both[..., : 3 * x.shape[-1]], both[..., 3 * x.shape[-1] :]
-        attended = _attend(*self._qkv(f"{name}.norm", qkv), angles)
+        query, *others = self._qkv(f"{name}.norm", qkv)
+        attended = _attend(query, *others, angles)
+        if self.attended:
+            attended = attended + self.attended(name, query)
         joined = torch.cat((attended, F.gelu(inner, approximate="tanh")), -1)
         return x + self.linear(f"{name}.linear2", joined) * gate
 

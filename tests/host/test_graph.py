@@ -12,7 +12,7 @@ from x2edit_core.miniature import EMBEDDED
 from x2edit_core.workflow.graph import to_api
 
 SHIPPED = sorted(WORKFLOWS.glob("*.json"))
-_OUR_LOADERS = {"X2EditAdapterLoader", "X2EditAlignNetLoader"}
+_OUR_LOADERS = {"X2EditAdapterLoader", "X2EditAlignNetLoader", "X2EditImageAdapterLoader", "CLIPVisionLoader"}
 NEEDS = {"ICEdit without adapter (all nodes)": "attention patches"}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .graph_builder import GraphBuilder, Json, Node
 
-_HF = "https://huggingface.co"
-_REPACKAGED = f"{_HF}/Comfy-Org/Qwen-Image_ComfyUI/resolve/main/split_files"
+HF = "https://huggingface.co"
+_REPACKAGED = f"{HF}/Comfy-Org/Qwen-Image_ComfyUI/resolve/main/split_files"
 _BASE = "qwen_image_fp8_e4m3fn.safetensors"
 _TEXT = "qwen_2.5_vl_7b_fp8_scaled.safetensors"
 _VAE = "qwen_image_vae.safetensors"
@@ -14,7 +14,7 @@ _LIGHTNING = "Qwen-Image-Lightning-8steps-V1.0.safetensors"
 _LEFT, _SAID, _MIDDLE, _RIGHT = 0, 380, 860, 1240
 
 
-def _file(name: str, url: str, directory: str) -> list[Json]:
+def models_of(name: str, url: str, directory: str) -> list[Json]:
     """What the page's dialog of missing models reads."""
     return [{"name": name, "url": url, "directory": directory}]
 
@@ -23,10 +23,10 @@ def qwen_image(graph: GraphBuilder, lightning: bool) -> None:
     """A picture and a sentence through X2Edit on Qwen-Image; `lightning` takes 8 steps without guidance instead of 40."""
     text_encoder = graph.node(
         "CLIPLoader", (_LEFT, 130, 320, 110), clip_name=_TEXT, type="qwen_image",
-        models=_file(_TEXT, f"{_REPACKAGED}/text_encoders/{_TEXT}", "text_encoders"),
+        models=models_of(_TEXT, f"{_REPACKAGED}/text_encoders/{_TEXT}", "text_encoders"),
     )  # fmt: skip
     vae = graph.node(
-        "VAELoader", (_LEFT, 290, 320, 60), vae_name=_VAE, models=_file(_VAE, f"{_REPACKAGED}/vae/{_VAE}", "vae")
+        "VAELoader", (_LEFT, 290, 320, 60), vae_name=_VAE, models=models_of(_VAE, f"{_REPACKAGED}/vae/{_VAE}", "vae")
     )
     picture = graph.node("LoadImage", (_LEFT, 730, 320, 330), image="example.png")
     said = graph.node(
@@ -67,16 +67,16 @@ def _model(graph: GraphBuilder, task: Node, lightning: bool) -> Node:
     """Base, adapter, and what the number of steps asks for: a LoRA before the adapter, or guidance as the authors' own."""
     adapter = graph.node(
         "X2EditAdapterLoader", (_LEFT, 400, 320, 60), adapter_name=_ADAPTER,
-        models=_file(_ADAPTER, f"{_HF}/OPPOer/X2Edit/resolve/main/model_qwen_image/lora.safetensors", "x2edit"),
+        models=models_of(_ADAPTER, f"{HF}/OPPOer/X2Edit/resolve/main/model_qwen_image/lora.safetensors", "x2edit"),
     )  # fmt: skip
     model = graph.node(
         "UNETLoader", (_LEFT, 0, 320, 82), unet_name=_BASE,
-        models=_file(_BASE, f"{_REPACKAGED}/diffusion_models/{_BASE}", "diffusion_models"),
+        models=models_of(_BASE, f"{_REPACKAGED}/diffusion_models/{_BASE}", "diffusion_models"),
     )["MODEL"]  # fmt: skip
     if lightning:
         model = graph.node(
             "LoraLoaderModelOnly", (_LEFT, 510, 320, 82), model=model, lora_name=_LIGHTNING, strength_model=1.0,
-            models=_file(_LIGHTNING, f"{_HF}/lightx2v/Qwen-Image-Lightning/resolve/main/{_LIGHTNING}", "loras"),
+            models=models_of(_LIGHTNING, f"{HF}/lightx2v/Qwen-Image-Lightning/resolve/main/{_LIGHTNING}", "loras"),
         )["MODEL"]  # fmt: skip
     applied = graph.node(
         "X2EditApply", (_MIDDLE, 130, 320, 190), model=model, adapter=adapter["adapter"], task=task["task"]

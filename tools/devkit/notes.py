@@ -300,4 +300,31 @@ As the template *Qwen-Image (all nodes)*, with a Lightning LoRA between the mode
 - [Lightning LoRA]({_LIGHTNING})，Apache-2.0；不是 X2Edit 作者的，他们训练时没有用它""",
 )
 
-ALL = (TRY_X2EDIT, TRY_ICEDIT, X2EDIT, ICEDIT, ONLY_X2EDIT, ONLY_ICEDIT, SENTENCES, QWEN, QWEN_LIGHTNING)
+_PICTURE = f"{_HF}/InstantX/FLUX.1-dev-IP-Adapter"
+_SIGLIP = f"{_HF}/Comfy-Org/sigclip_vision_384"
+PICTURE = Note(
+    "Edit like a picture",
+    f"""## Edit a picture, and show with another what to draw
+1. **Picture to edit**, **Instruction** and **X2Edit Task**: what to change, and where.
+2. **Picture that says what to draw**: a material, a style, a kind of thing. It says what, not where: `mask` of **X2Edit Image Tokens** keeps it to a place.
+3. Run. `image_strength` of **Apply X2Edit Adapter** is how much the second picture counts; 0 is without.
+
+## Files beside those of *X2Edit (all nodes)*
+- [ip-adapter.bin]({_PICTURE}) of InstantX, 5.3 GB, into `models/x2edit`: **NON-COMMERCIAL**, as FLUX.1 dev is. A browser saves it to Downloads: move it.
+- [sigclip_vision_patch14_384.safetensors]({_SIGLIP}), 0.9 GB, into `models/clip_vision`
+
+XLabs' `ip_adapter.safetensors` works as well, with CLIP ViT-L/14 in *Load CLIP Vision*; it is non-commercial too.""",
+    "照着一张图片编辑",
+    f"""## 编辑一张图片，并用另一张说明要画什么
+1. **要编辑的图片**、**指令**和 **X2Edit 任务**：改什么、改哪里。
+2. **说明要画什么的图片**：材质、风格、某种东西。它只说明是什么，不说明在哪里：用 **X2Edit 图片提示** 的 `mask` 把它限制在一处。
+3. 运行。**应用 X2Edit 适配器** 的 `image_strength` 是第二张图的分量；0 等于没有它。
+
+## 除 *X2Edit (all nodes)* 的文件之外
+- InstantX 的 [ip-adapter.bin]({_PICTURE})，5.3 GB，放进 `models/x2edit`：**不可商用**，与 FLUX.1 dev 一样。浏览器会存到“下载”，请移动过去。
+- [sigclip_vision_patch14_384.safetensors]({_SIGLIP})，0.9 GB，放进 `models/clip_vision`
+
+也可以用 XLabs 的 `ip_adapter.safetensors`，这时 *加载 CLIP 视觉* 要选 CLIP ViT-L/14；它同样不可商用。""",
+)
+
+ALL = (TRY_X2EDIT, TRY_ICEDIT, X2EDIT, ICEDIT, ONLY_X2EDIT, ONLY_ICEDIT, SENTENCES, QWEN, QWEN_LIGHTNING, PICTURE)

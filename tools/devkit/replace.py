@@ -25,7 +25,10 @@ REPLACEMENTS: dict[str, tuple[int | str, ...]] = {
 STAND_INS: dict[str, tuple[str, dict[str, str]]] = {
     "X2EditTextEncode": ("CLIPTextEncode", {"clip": "clip", "text": "instruction"}),
 }
-_UNUSED = {"X2EditAlignNetLoader"}
+_UNUSED = {
+    *("X2EditAlignNetLoader", "CLIPVisionLoader", "CLIPVisionEncode", "X2EditImageAdapterLoader", "X2EditImageTokens")
+}
+"""Left out with whatever they feed: no weights of the miniature's size stand for them."""
 # Inputs that take another value with the miniature: its adapters, and pictures of the size that it was made for.
 SETTINGS = {
     "X2EditReference": {"size": "keep", "width": 0, "height": 0},
@@ -60,7 +63,10 @@ def with_demo_models(prompt: Prompt, keep: str | None = None) -> Prompt:
     autoencoders take the base of the graph's first model. Adapters become the miniature's, but for those that are so
     already and the one called `keep`.
     """
-    prompt = {key: _stand_in(node) for key, node in prompt.items() if node["class_type"] not in _UNUSED}
+    unused = {key for key, node in prompt.items() if node["class_type"] in _UNUSED}
+    prompt = {key: _stand_in(node) for key, node in prompt.items() if key not in unused}
+    for node in prompt.values():
+        node["inputs"] = {k: v for k, v in node["inputs"].items() if not (isinstance(v, list) and v[0] in unused)}
     bases = {key: _base(node) for key, node in prompt.items() if _is_model(node)}
     shared = next(iter(bases.values()), "x2edit")
     loaders = {key: node for key, node in prompt.items() if node["class_type"] in REPLACEMENTS}

@@ -20,6 +20,7 @@ from .graph_builder import Box, GraphBuilder, Json
 from .host import find_host
 from .layout import REPO, WORKFLOWS
 from .node_templates import qwen_image
+from .picture_template import edit_like_a_picture
 from .server import Server
 
 _STEPS = 20
@@ -164,6 +165,7 @@ TEMPLATES: Mapping[str, Callable[[Composer, str], Json]] = {
     "Only here (ICEdit)": lambda c, key: c.one_box(ICEDIT, notes.ONLY_ICEDIT, "x2edit/only_here", True, key),
     "Qwen-Image (all nodes)": lambda c, key: c.all_nodes(_QWEN, notes.QWEN, key),
     "Qwen-Image 8 steps (all nodes)": lambda c, key: c.all_nodes(_QWEN_LIGHTNING, notes.QWEN_LIGHTNING, key),
+    "Edit like a picture (all nodes)": lambda c, key: c.all_nodes(edit_like_a_picture, notes.PICTURE, key),
 }
 
 

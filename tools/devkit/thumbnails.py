@@ -49,6 +49,7 @@ EDITS: dict[str, tuple[str, str, int]] = {
     "Pick the seed yourself (all nodes)": (_X2EDIT, "tone", 0),
     "Qwen-Image (all nodes)": (_QWEN, "tone", 0),
     "Qwen-Image 8 steps (all nodes)": (_QWEN, "tone", 3),
+    "Edit like a picture (all nodes)": (_X2EDIT, "style", 2),
 }
 
 

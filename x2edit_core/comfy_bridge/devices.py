@@ -37,7 +37,8 @@ def stack_of_copy(stack: AdapterStack, model: ModelPatcher, copy: ModelPatcher) 
     found = [(item, own[id(item.adapter)]) for item in stack.attachments]
     for item, adapter in found:
         _require_same(item.adapter, adapter)
-    twin = stack.with_attachments(tuple(replace(item, adapter=adapter) for item, adapter in found))
+    streams = tuple(replace(item, states=own[id(item.states)]) for item in stack.streams)
+    twin = stack.with_parts(tuple(replace(item, adapter=adapter) for item, adapter in found), streams)
     stack.copies[copy.model.diffusion_model] = twin
     return twin
 

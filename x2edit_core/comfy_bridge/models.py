@@ -330,7 +330,7 @@ def _install(model: ModelPatcher, stack: AdapterStack) -> None:
         model.remove_wrappers_with_key(kind, KEY)
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, stack.diffusion_model)
     model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, stack.entrance.apply_model)
-    if not all(item.always_on for item in stack.attachments):
+    if not stack.always_on:
         model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, stack.apply_model)
     model.set_attachments(KEY, stack)
 

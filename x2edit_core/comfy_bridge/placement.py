@@ -20,6 +20,17 @@ from .replaced import block_error, replaced_error
 _LOST = "and its own way never asks where X2Edit's references stand, so the edit would be a wrong one"
 
 
+def token_grid(flux: Any, latent: Tensor) -> tuple[int, int]:
+    """(rows, columns) of tokens that the host makes of a latent [..., H, W], its padding to whole patches included."""
+    size = flux.patch_size
+    return -(-latent.shape[-2] // size), -(-latent.shape[-1] // size)
+
+
+def token_count(flux: Any, latent: Tensor) -> int:
+    rows, columns = token_grid(flux, latent)
+    return rows * columns
+
+
 class Placement:
     """The references of one forward pass [B, C, h, w], those that are ours with the grid [tokens, axes] where they stand."""
 

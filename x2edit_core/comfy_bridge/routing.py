@@ -13,7 +13,8 @@ from . import admitted
 from .families import base_of
 from .host import comfy, latent_for
 from .models import current_stack, with_stack
-from .stack import KEY, token_grid
+from .placement import token_grid
+from .stack import KEY
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher

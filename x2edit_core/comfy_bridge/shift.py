@@ -10,7 +10,7 @@ from torch import Tensor
 from . import admitted
 from .families import base_of
 from .host import comfy, latent_for
-from .stack import token_grid
+from .placement import token_grid
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher

@@ -1,4 +1,4 @@
-"""What happens inside a forward pass of a patched model: experts and references attached for that pass only.
+"""What happens inside a forward pass of a patched model: experts, references and streams attached for that pass only.
 
 One `AdapterStack` per patched model holds all adapters applied to it, in one keyed wrapper: references are placed and
 modulated once per forward however many adapters there are, and all adapters of a site read before any adds.
@@ -37,8 +37,9 @@ from .call import Call
 from .families import flux2, qwen_image
 from .host import comfy, modulation_row
 from .notices import say_once
-from .placement import Placement, require_modulated
+from .placement import Placement, require_modulated, token_count, token_grid
 from .replaced import Entrance
+from .streams import Stream, attending
 
 KEY = "x2edit"
 _ACTIVE = "x2edit_active"
@@ -55,8 +56,13 @@ Placed = tuple[list[tuple[nn.Module, Forward]], AbstractContextManager[None]]
 class AdapterStack:
     """Adapters applied to one model, in order. Immutable but for caches of a few kilobytes per device."""
 
-    def __init__(self, attachments: tuple[Attachment, ...], observer: Observer | None = None) -> None:
-        self.attachments = attachments
+    def __init__(
+        self,
+        attachments: tuple[Attachment, ...],
+        observer: Observer | None = None,
+        streams: tuple[Stream, ...] = (),
+    ) -> None:
+        self.attachments, self.streams = attachments, streams
         self._observer = observer
         self._biases: dict[torch.device, list[list[Tensor | None]]] = {}
         self._rows: dict[tuple[torch.device, tuple[int, ...]], Tensor] = {}
@@ -96,15 +102,20 @@ class AdapterStack:
             )
         return asked[0] if asked else DEFAULT_METHOD
 
-    def plus(self, attachment: Attachment) -> AdapterStack:
-        return self.with_attachments((*self.attachments, attachment))
+    @property
+    def always_on(self) -> bool:
+        """Whether everything acts throughout sampling."""
+        return all(item.always_on for item in (*self.attachments, *self.streams))
 
-    def with_attachments(self, attachments: tuple[Attachment, ...]) -> AdapterStack:
-        return AdapterStack(attachments, self._observer)
+    def plus(self, attachment: Attachment) -> AdapterStack:
+        return self.with_parts((*self.attachments, attachment), self.streams)
+
+    def with_parts(self, attachments: tuple[Attachment, ...], streams: tuple[Stream, ...]) -> AdapterStack:
+        return AdapterStack(attachments, self._observer, streams)
 
     def watched(self, observer: Observer) -> AdapterStack:
         """The same stack with an observer of its gates."""
-        return AdapterStack(self.attachments, observer)
+        return AdapterStack(self.attachments, observer, self.streams)
 
     def apply_model(self, executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Wrapper around the host's `BaseModel.apply_model`: decides which adapters are within start–end.
@@ -116,7 +127,7 @@ class AdapterStack:
         sigma = float(call["t"].max())
         active = tuple(
             item.always_on or sampling.percent_to_sigma(item.end) < sigma <= sampling.percent_to_sigma(item.start)
-            for item in self.attachments
+            for item in (*self.attachments, *self.streams)
         )
         call["transformer_options"] = {**call["transformer_options"], _ACTIVE: active}
         return call.on(executor)
@@ -131,8 +142,10 @@ class AdapterStack:
         ref_latents, options = call["ref_latents"], call["transformer_options"]
         network: nn.Module = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
         self.entrance.reach(network)
-        active = options.get(_ACTIVE, (True,) * len(self.attachments))
-        swaps = site_swaps(network, self.copies.get(network, self)._bound(active, call["x"], options))
+        acting = options.get(_ACTIVE, (True,) * (len(self.attachments) + len(self.streams)))
+        active, streaming = acting[: len(self.attachments)], acting[len(self.attachments) :]
+        own = self.copies.get(network, self)
+        swaps = site_swaps(network, own._bound(active, call["x"], options))
         method = call["ref_latents_method"]
         flags = ours(method, len(ref_latents or ()))
         if not flags:
@@ -149,7 +162,7 @@ class AdapterStack:
         placers = {QWEN_IMAGE.name: self._place_qwen_image, FLUX2.name: self._place_flux2}
         place = placers.get(family.name if family else "", self._place_flux)
         more, placing = place(network, call, flags)
-        with placing, swapped(swaps + more):
+        with placing, swapped(swaps + more), attending(network, own.streams, streaming, call):
             return call.on(executor)
 
     def _place_flux(self, flux: Any, call: Call, flags: tuple[bool, ...]) -> Placed:
@@ -270,17 +283,6 @@ def foreign_first(references: list[Tensor], flags: tuple[bool, ...]) -> tuple[li
     """The same references with those of other nodes before ours, so that the host places them as if alone."""
     order = sorted(range(len(flags)), key=flags.__getitem__)
     return [references[index] for index in order], tuple(flags[index] for index in order)
-
-
-def token_grid(flux: Any, latent: Tensor) -> tuple[int, int]:
-    """(rows, columns) of tokens that the host makes of a latent [..., H, W], its padding to whole patches included."""
-    size = flux.patch_size
-    return -(-latent.shape[-2] // size), -(-latent.shape[-1] // size)
-
-
-def token_count(flux: Any, latent: Tensor) -> int:
-    rows, columns = token_grid(flux, latent)
-    return rows * columns
 
 
 def clean_vector(flux: Any, dtype: torch.dtype, timestep: Tensor, y: Tensor | None, guidance: Tensor | None) -> Tensor:

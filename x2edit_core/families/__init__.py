@@ -9,7 +9,7 @@ from .family import Family, Shape
 from .flux1 import FLUX1
 from .flux2 import FLUX2
 from .qwen_image import QWEN_IMAGE
-from .sites import Site, Slot
+from .sites import AttentionSite, Site, Slot
 
 FAMILIES = {family.name: family for family in (FLUX1, QWEN_IMAGE, FLUX2)}
 """Name in files → family. A file that names none is of FLUX.1."""
@@ -27,4 +27,6 @@ def family_of(module: Any) -> Family | None:
     return next((family for family in FAMILIES.values() if family.looks_like(module)), None)
 
 
-__all__ = ["FAMILIES", "FLUX1", "FLUX2", "QWEN_IMAGE", "Family", "Shape", "Site", "Slot", "family_named", "family_of"]
+__all__ = [
+    "FAMILIES", "FLUX1", "FLUX2", "QWEN_IMAGE", "AttentionSite", "Family", "Shape", "Site", "Slot", "family_named", "family_of"
+]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ..shift import FLUX_SCHEDULE
 from .family import Family, require_whole
-from .sites import Site, Slot
+from .sites import AttentionSite, Site, Slot
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,20 @@ def x2edit_sites(shape: FluxShape) -> tuple[Site, ...]:
             Site(f"single_blocks.{block}.linear1", "input", "all", hidden, _slots(key, ("q", "k", "v"), hidden))
         )
     return tuple(sites)
+
+
+HEAD_WIDTH = 128
+"""Of every attention head of FLUX.1, whatever its hidden size."""
+
+
+def attention_sites(shape: FluxShape) -> tuple[AttentionSite, ...]:
+    """Every attention in the order of its blocks, double ones first; there of the image stream."""
+    double = (f"double_blocks.{block}" for block in range(shape.double))
+    single = (f"single_blocks.{block}" for block in range(shape.single))
+    return (
+        *(AttentionSite(block, f"{block}.img_attn.norm", f"{block}.img_attn.proj", "image") for block in double),
+        *(AttentionSite(block, f"{block}.norm", f"{block}.linear2", "all") for block in single),
+    )
 
 
 FILL_TOKEN_WIDTH = 384

@@ -48,3 +48,17 @@ class Site:
     @property
     def starts(self) -> tuple[int, ...]:
         return tuple(slot.start for slot in self.slots)
+
+
+@dataclass(frozen=True)
+class AttentionSite:
+    """One of a model's attentions, as a second stream reads and adds to it.
+
+    `query` is the module whose first result is the normed query [B, H, T, D] before positions; the attention's output is
+    the first H·D columns of what `sink` is given. `block` gives the image tokens first. `stream` as of a `Site`.
+    """
+
+    block: str
+    query: str
+    sink: str
+    stream: Literal["image", "all"]

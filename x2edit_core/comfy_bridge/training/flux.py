@@ -20,7 +20,8 @@ from ...adapters.moe import WIDE
 from ...train.model import Inputs, Prediction, Watch
 from ...train.parallel import is_sharded
 from ..host import comfy
-from ..stack import clean_vector, reference_plan, reference_swaps, token_count, with_placed_references
+from ..placement import token_count
+from ..stack import clean_vector, reference_plan, reference_swaps, with_placed_references
 from .checkpointing import checkpointed
 from .trainable import Trainable, Watched, blocks_of
 

@@ -17,7 +17,7 @@ from ...adapters.moe import WIDE
 from ...train.model import Inputs, Prediction, Watch
 from ..families.qwen_image import METHOD, Centring
 from ..host import comfy
-from ..stack import token_count
+from ..placement import token_count
 from .checkpointing import checkpointed
 from .trainable import Trainable, Watched, blocks_of
 

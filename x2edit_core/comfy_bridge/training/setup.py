@@ -104,7 +104,7 @@ def _base_parts(config: TrainConfig, ranks: Ranks, device: torch.device, poll: P
         save_atomically(_half(text.encoder), folder / TEXT_RESULT, {"kind": "x2edit demo text encoder", **notes})
         return folder / BASE_RESULT
 
-    model = TrainableFlux(flux, None, settings)
+    model = TRAINABLE[FLUX1.name](flux, None, settings)
     encoder = EmbeddedPictures(AUTOENCODER if config.model.vae == "demo" else Path(config.model.vae), device)
     pools = _pools(config, form_of("base"), encoder, poll)
     return Parts(
