@@ -67,6 +67,29 @@ Open the template **Image Edit (ICEdit)**. Its note says which files go where.""
 请打开模板 **Image Edit (ICEdit)**，说明里写了每个文件放在哪里。""",
 )
 
+TEACH = Note(
+    "Teach it something new · miniature, 128 px",
+    """## Press Run: an adapter is trained, in about a minute and a half
+The embedded models have never seen the color channels of a picture rotated. **Train X2Edit Adapter** teaches it to them on scenes that are drawn for it; then they do it on a picture that was not among those. **X2Edit Compare** shows before, after and, by T, the exact answer.
+
+- **Its file** says where the adapter lies: `models/x2edit/my_first_edit.safetensors`. Run again, and the next one is `my_first_edit_2`: nothing is overwritten.
+- Another edit: change `lesson` in **A picture it never saw** and `[data] lesson` in the settings `further` below the training node, both to inversion, levels, solarise, two colours, grid, mirror or mosaic.
+- More steps, a better edit. Cancelling keeps what was learnt.
+
+## Your own edit, your own model
+Connect your model, CLIP and VAE loaders, name a folder of pairs in `dataset`, and set steps, rank and size as docs/training.md tells for your card.""",
+    "教它新的编辑 · 微型模型，128 像素",
+    """## 点击“运行”：训练一个适配器，约一分半钟
+内置模型从未见过颜色通道轮换的图片。**训练 X2Edit 适配器**用现画的场景教会它们，然后在一张没有学过的图片上做这个编辑。**X2Edit 对比**显示前、后，按 T 显示标准答案。
+
+- **Its file** 显示适配器的位置：`models/x2edit/my_first_edit.safetensors`。再次运行，下一个叫 `my_first_edit_2`，不会覆盖任何文件。
+- 换一个编辑：把场景节点的 `lesson` 和训练节点 `further` 里 `[data]` 的 lesson 都改成 inversion、levels、solarise、two colours、grid、mirror 或 mosaic。
+- 步数越多，编辑越好。取消会保留已学到的内容。
+
+## 你自己的编辑和模型
+连接你的模型、CLIP 和 VAE 加载器，在 `dataset` 里写图片对的文件夹，步数、秩和尺寸按 docs/training.md 里适合你显卡的设置。""",
+)
+
 _X2EDIT_TREE = """```
 models/
 ├ diffusion_models/ flux1-dev.safetensors   23.8 GB
@@ -300,4 +323,4 @@ As the template *Qwen-Image (all nodes)*, with a Lightning LoRA between the mode
 - [Lightning LoRA]({_LIGHTNING})，Apache-2.0；不是 X2Edit 作者的，他们训练时没有用它""",
 )
 
-ALL = (TRY_X2EDIT, TRY_ICEDIT, X2EDIT, ICEDIT, ONLY_X2EDIT, ONLY_ICEDIT, SENTENCES, QWEN, QWEN_LIGHTNING)
+ALL = (TRY_X2EDIT, TRY_ICEDIT, TEACH, X2EDIT, ICEDIT, ONLY_X2EDIT, ONLY_ICEDIT, SENTENCES, QWEN, QWEN_LIGHTNING)

@@ -18,7 +18,7 @@ from .blueprints import ICEDIT, X2EDIT, Blueprint, Widget, make, make_of
 from .graph_builder import Box, GraphBuilder, Json
 from .host import find_host
 from .layout import REPO, WORKFLOWS
-from .node_templates import qwen_image
+from .node_templates import qwen_image, teach
 from .server import Server
 
 _STEPS = 20
@@ -158,6 +158,7 @@ def _sockets(box: Json) -> list[str]:
 TEMPLATES: Mapping[str, Callable[[Composer, str], Json]] = {
     "Try it now - X2Edit": lambda c, key: c.try_now(_TRY_X2EDIT, notes.TRY_X2EDIT, "tone", 1, key),
     "Try it now - ICEdit": lambda c, key: c.try_now(_TRY_ICEDIT, notes.TRY_ICEDIT, "tone", 3, key),
+    "Try it now - Training": lambda c, key: c.all_nodes(teach, notes.TEACH, key),
     "Image Edit (X2Edit)": lambda c, key: c.one_box(X2EDIT, notes.X2EDIT, "x2edit/edit", False, key),
     "Image Edit (ICEdit)": lambda c, key: c.one_box(ICEDIT, notes.ICEDIT, "x2edit/icedit", False, key),
     "Only here (X2Edit)": lambda c, key: c.one_box(X2EDIT, notes.ONLY_X2EDIT, "x2edit/only_here", True, key),

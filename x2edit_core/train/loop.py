@@ -24,7 +24,7 @@ from ..shift import FLUX_SCHEDULE, Schedule
 from . import losses
 from .batches import Batches, Ranks
 from .checkpoints import load_newest, require_same, require_same_models, save_state
-from .config import TrainConfig, parse_config
+from .config import GoOn, OptimConfig, TrainConfig, parse_config
 from .data_identity import changes, identify
 from .model import Inputs, Model, Prediction, Watch
 from .optim import Average, make_optimiser, never_adapted, rate_share, set_rate, true_rate
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 MOST_BAD, RECENT = 10, 20
 """So many bad steps among so many of the latest end a run; fewer are skipped and counted."""
 _FREE = ("steps", "save_every", "keep", "log_every", "sample_every", "sample_steps", "tensorboard", "device", "output",
-         "shard")  # fmt: skip
+         "shard", "go_on")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,8 @@ class Trainer:
         self.step = 0
         self._between_steps = True
         self._identity = _identity(config)
+        self._began = 0
+        """The step at which the optimiser's moments, and its schedule, began."""
         self.notes: list[str] = []
         self.bad: list[int] = []
         self._unpaired = self._contrasted = 0
@@ -222,7 +224,7 @@ class Trainer:
     def _advance(self) -> StepReport:
         started = time.perf_counter()
         config = self.config
-        rate = config.optim.rate * rate_share(self.step, config.steps, config.optim)
+        rate = config.optim.rate * rate_share(self.step - self._began, config.steps - self._began, config.optim)
         set_rate(self._optimiser, rate)
         totals = Totals()
         for part in range(config.accumulate):
@@ -323,6 +325,8 @@ class Trainer:
             "data": self._data,
             "config": self._identity,
             "models": dict(self.parts.models),
+            "go_on": self.config.go_on,
+            "began": self._began,
             "weights": {name: weight.detach() for name, weight in self._named.items()},
             "optimiser": self._optimiser.state_dict(),
             "average": self._average.state_dict(),
@@ -338,14 +342,21 @@ class Trainer:
         state = load_newest(self.config.folder)
         if state is None:
             return
-        require_same(_renewed(state["config"]), self._identity, self.config.folder)
+        saved, go_on = _renewed(state["config"]), self.config.go_on
+        require_same(_relaxed(saved, go_on), _relaxed(self._identity, go_on), self.config.folder)
         require_same_models(state.get("models") or {}, self.parts.models, self.config.folder)
         for name, weight in self._named.items():
             weight.copy_(shared_like(state["weights"][name], weight))
-        self._optimiser.load_state_dict(shared_state(state["optimiser"], list(self._named.values())))
-        average = {name: shared_like(value, self._named[name]) for name, value in state["average"].items()}
-        self._average.load_state_dict(average)
         self.step, self.bad = state["step"], list(state.get("skipped") or [])
+        self._began = int(state.get("began", 0))
+        if go_on == "fresh" and (saved != self._identity or state.get("go_on") != go_on):
+            self._began = self.step
+            self._average = Average(self._named, self.config.optim.ema)
+            self._note(f"The optimiser's moments and its schedule begin anew after step {self.step}")
+        else:
+            self._optimiser.load_state_dict(shared_state(state["optimiser"], list(self._named.values())))
+            average = {name: shared_like(value, self._named[name]) for name, value in state["average"].items()}
+            self._average.load_state_dict(average)
         logger.info("going on after step %d", self.step)
         if changed := changes(state.get("data") or {}, self._data):
             self._note(
@@ -375,8 +386,28 @@ def _identity(config: TrainConfig) -> str:
     data = dataclasses.replace(config.data, path="data", cache="", workers=0)
     weights = "default" if config.model.weights == "offload" else config.model.weights
     model = dataclasses.replace(config.model, gradient_checkpointing=False, weights=weights)
+    adapter = dataclasses.replace(config.adapter, start="")
     free = {name: default[name] for name in _FREE if default[name] is not dataclasses.MISSING}
-    return to_toml(dataclasses.replace(config, data=data, model=model, **{**free, "steps": 1, "output": "run"}))
+    parts = {"data": data, "model": model, "adapter": adapter}
+    return to_toml(dataclasses.replace(config, **parts, **{**free, "steps": 1, "output": "run"}))
+
+
+_RATES = ("rate", "warmup", "final")
+
+
+def _relaxed(identity: str, go_on: GoOn) -> str:
+    """A run's identity without what may differ where it goes on."""
+    if go_on == "same":
+        return identity
+    try:
+        config = parse_config(parse_toml(identity, Path(CONFIG_FILE)))
+    except X2EditError:
+        return identity
+    fresh = OptimConfig()
+    rates = dataclasses.replace(config.optim, **{name: getattr(fresh, name) for name in _RATES})
+    if config.optim.name == "prodigy":
+        rates = dataclasses.replace(rates, rate=1.0)
+    return _identity(dataclasses.replace(config, optim=fresh if go_on == "fresh" else rates))
 
 
 def _renewed(saved: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...adapters.adapter import Adapter
 from ...errors import ModelMismatchError, X2EditError
 from ...families import FLUX1, QWEN_IMAGE
 from ...miniature import BASES
@@ -29,11 +30,12 @@ FILL_CHANNELS, LATENT_CHANNELS = 96, 16
 
 @dataclass(frozen=True)
 class HostModels:
-    """What a graph connects, or what a configuration names."""
+    """What a graph connects, or what a configuration names; `start` is an adapter to begin from, if one is connected."""
 
     model: Any
     clip: Any
     vae: Any
+    start: Adapter | None = None
 
 
 def load_models(config: ModelConfig) -> HostModels:

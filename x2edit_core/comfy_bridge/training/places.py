@@ -112,7 +112,11 @@ def confined(config: TrainConfig) -> TrainConfig:
     if model.alignnet and model.alignnet != NEW:
         folders = tuple(Path(folder) for folder in folder_paths.get_folder_paths(FOLDER))
         model = replace(model, alignnet=str(allowed_path(model.alignnet, "model.alignnet", folders)))
-    return replace(config, data=data, model=model)
+    adapter = config.adapter
+    if adapter.start:
+        folders = tuple(Path(folder) for kind in (FOLDER, "loras") for folder in folder_paths.get_folder_paths(kind))
+        adapter = replace(adapter, start=str(allowed_path(adapter.start, "adapter.start", folders)))
+    return replace(config, data=data, model=model, adapter=adapter)
 
 
 def _faults(config: TrainConfig) -> Iterator[str]:

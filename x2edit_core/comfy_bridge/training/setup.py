@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...adapters.adapter import Adapter, AdapterSpec
-from ...adapters.checkpoint import ICEDIT_FILE, RELEASED_FILE, save_adapter
+from ...adapters.checkpoint import ICEDIT_FILE, RELEASED_FILE, load_adapter, save_adapter
 from ...adapters.formats import released_icedit, released_x2edit
 from ...alignnet import save_alignnet
 from ...errors import X2EditError
@@ -24,6 +24,7 @@ from ...miniature.text import TextConfig
 from ...train.adapters import new_adapter, spec_for
 from ...train.aligned import AlignedText
 from ...train.batches import Batches, Ranks
+from ...train.checkpoints import NO_START, START
 from ...train.config import TrainConfig
 from ...train.disk_data import DiskPool, SkippedList, disk_pools
 from ...train.embedded import EmbeddedPictures, EmbeddedText
@@ -31,6 +32,7 @@ from ...train.forms import Form, form_of
 from ...train.loop import Parts
 from ...train.samples import Mode, PictureEncoder
 from ...train.scene_data import ScenePool, scene_pools
+from ...train.start import begun_from, fingerprint
 from ...train.streaming import BlockStream
 from ..families import base_of
 from ..host import comfy
@@ -158,7 +160,16 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
     family, network = base_of(models.model)
     spec = spec_for(config.kind, config.adapter, family.shape_of(network), family)
     require_trainable(spec, config)
-    dtype, stands_on = _DTYPES[config.model.precision], identities(models)
+    earlier = models.start or (load_adapter(Path(config.adapter.start)) if config.adapter.start else None)
+    dtype = _DTYPES[config.model.precision]
+    stands_on = identities(models) | {START: fingerprint(earlier) if earlier else NO_START}
+    task_aware = config.kind == "x2edit"
+    adapter = (
+        begun_from(earlier, spec, config.adapter, task_aware, config.seed)
+        if earlier
+        else new_adapter(spec, task_aware, config.seed)
+    )
+    spec = adapter.spec
     pictures = HostPictures(models.vae, models.model)
     form = form_of(config.kind, family)
     if form == "named" and is_demo_clip(models.clip):
@@ -167,7 +178,7 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
     flux, keeper, stream = _frozen(models.model, dtype, config.model.weights == "offload")
     device = next(flux.parameters()).device
     text = text_of(models.clip, config, flux, None if stream else keeper, device)
-    remarks: list[str] = []
+    remarks = [f"it begins from {earlier.source}, {earlier.describe()}"] if earlier else []
     unsaid: set[str] = set()
     if isinstance(text, StoredText):
         qwen = family is QWEN_IMAGE
@@ -182,7 +193,7 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
         logger.info(
             "The research code has no layout for this kind with top_k = %d; only %s is written", spec.top_k, RESULT
         )
-    adapter = new_adapter(spec, config.kind == "x2edit", config.seed).to(device)
+    adapter.to(device)
     if config.optim.state == "bfloat16":
         adapter.to(torch.bfloat16)
     make = TrainableQwenImage if family is QWEN_IMAGE else TrainableFlux
