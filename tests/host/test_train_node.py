@@ -386,3 +386,20 @@ def test_other_rates_are_taken_where_that_is_asked_for(pack, output):
     train(pack, "rates", steps=4, rate=0.004, again="go on with fresh moments")
     rows = pack.core("train.journal").read_table(output / "rates" / "losses.csv")
     assert [float(row["rate"]) for row in rows] == [0.01, 0.01, 0.002, 0.004]
+
+
+def test_held_out_scenes_judge_a_run_in_its_tables_its_plot_and_its_words(pack, output, monkeypatch):
+    shown = []
+    node = pack.core("comfy_bridge.training.node")
+    monkeypatch.setattr(node, "show_on_node", lambda text, node_id: shown.append(text))
+    judged = "\n[validation]\nshare = 0.25\nevery = 1\ndrawn = 1\n"
+    _, (_, _, plot) = train(pack, "judged", steps=2, further=judged)
+    rows = pack.core("train.journal").read_table(output / "judged" / "validation.csv")
+    assert [row["step"] for row in rows] == ["0", "1", "2"]
+    assert all(0 < float(row["loss"]) < 10 and 3 < float(row["psnr_db"]) < 60 for row in rows)
+    orange = (plot[0] * 255).round() == torch.tensor([0xD0, 0x60, 0x10])
+    assert orange.all(-1).any()
+    assert "3 edits are held out and judge the run, 9 are learnt from" in shown[0]
+    assert "Warning: a rate of 0.01" not in shown[0], "it suits a miniature"
+    best = pack.core("adapters.checkpoint").load_adapter(output / "judged" / "best" / "adapter.safetensors")
+    assert best.spec.experts == 4

@@ -154,12 +154,24 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
+class ValidationConfig:
+    """What judges a run on the way. `share` of the edits is held out of learning; every `every` steps up to `samples` of them
+    give a loss, at the same noise and σ each time, and `drawn` of them are edited and compared with their targets."""
+
+    share: Annotated[float, Range(0, 0.9)] = 0.0
+    every: Count = 200
+    samples: Annotated[int, Range(1, 10**6)] = 64
+    drawn: Annotated[int, Range(0, 1024)] = 4
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A run. `steps` are optimiser steps of `accumulate` batches of `batch` samples, over all processes together.
 
     `shard`: of what each of several processes holds a share only: `none`, what is `trained` with its optimiser's state,
-    or `all`, the base's blocks too. `go_on`: what may differ from the run that lies in the output folder: nothing that shapes
-    its steps (`same`), its rates (`rates`), or all of its optimiser, whose moments begin anew then (`fresh`).
+    or `all`, the base's blocks too. A state is saved every `save_every` steps, and also after `save_minutes`, 0 for never.
+    `go_on`: what may differ from the run that lies in the output folder: nothing that shapes its steps (`same`), its rates
+    (`rates`), or all of its optimiser, whose moments begin anew then (`fresh`).
     """
 
     kind: Kind
@@ -177,6 +189,7 @@ class TrainConfig:
     device: str = ""
     shard: Shard = "none"
     go_on: GoOn = "same"
+    save_minutes: Annotated[float, Range(0, 10**6)] = 10.0
     model: ModelConfig = field(default_factory=ModelConfig)
     flux: FluxConfig = field(default_factory=FluxConfig)
     qwen: QwenConfig = field(default_factory=QwenConfig)
@@ -184,6 +197,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
 
     def __post_init__(self) -> None:
         problems = list(_faults(self))
@@ -215,6 +229,10 @@ def _faults(config: TrainConfig) -> list[str]:
     faults += _data_faults(config)
     faults += _model_faults(config)
     faults += _optimiser_faults(config.optim)
+    if config.validation.share and not config.data.mix.get("edit"):
+        faults.append("validation.share holds out edits, and data.mix has none: give it a share of edit, or set 0")
+    if config.validation.share and config.kind == "base":
+        faults.append("validation.share is for adapters: a base is judged by `tools/dev.py bench scenes`. Set 0")
     if config.shard != "none":
         faults += _sharding_faults(config)
     return faults
@@ -310,6 +328,7 @@ def _sharding_faults(config: TrainConfig) -> list[str]:
         f"optim.name = {config.optim.name!r}": config.optim.name != "adamw",
         f"model.weights = {config.model.weights!r}": config.shard == "all" and config.model.weights != "default",
         f"sample_every = {config.sample_every}": config.sample_every > 0,
+        f"validation.share = {config.validation.share:g}": config.validation.share > 0,
     }
     return [f"{entry} does not work with shard = {config.shard!r}" for entry, found in needs.items() if found]
 

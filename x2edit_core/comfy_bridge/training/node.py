@@ -21,6 +21,8 @@ from ...train.checkpoints import claimed
 from ...train.config import TrainConfig, parse_config
 from ...train.journal import plot_losses, read_table
 from ...train.loop import StepReport, Trainer
+from ...train.pace import Pace
+from ...train.records import VALIDATION_FILE
 from ...train.sources import detect_kind
 from ..folders import FOLDER
 from ..host import comfy
@@ -102,6 +104,7 @@ def train_in_graph(config: TrainConfig, models: HostModels, name: str, node_id: 
     bar = comfy.utils.ProgressBar(config.steps)
     target = _shelf() / f"{adapter_name(name)}{SUFFIX}"
     said: list[str] = []
+    pace = Pace(config.steps)
 
     def say(*lines: str) -> None:
         said.extend(line for line in lines if line and line not in said)
@@ -113,8 +116,10 @@ def train_in_graph(config: TrainConfig, models: HostModels, name: str, node_id: 
 
     def on_step(report: StepReport) -> None:
         preview = None
+        pace.add(report.step, report.seconds)
         if report.step % _PREVIEW_EVERY == 0 or report.step == config.steps:
             preview = ("JPEG", plot_of(config.folder), 768)
+            show_on_node("\n".join([*said, f"step {report.step} of {config.steps}{pace.told()}"]), node_id)
         bar.update_absolute(report.step, config.steps, preview)
         poll(report.step, config.steps)
 
@@ -143,4 +148,5 @@ def _warned(*texts: str) -> list[str]:
 
 def plot_of(folder: Path) -> Any:
     rows = read_table(folder / "losses.csv")
-    return plot_losses([int(row["step"]) for row in rows], [float(row["loss"]) for row in rows])
+    held = [(int(row["step"]), float(row["loss"])) for row in read_table(folder / VALIDATION_FILE)]
+    return plot_losses([int(row["step"]) for row in rows], [float(row["loss"]) for row in rows], held=held)

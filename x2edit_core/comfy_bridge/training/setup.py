@@ -34,6 +34,8 @@ from ...train.samples import Mode, PictureEncoder
 from ...train.scene_data import ScenePool, scene_pools
 from ...train.start import begun_from, fingerprint
 from ...train.streaming import BlockStream
+from ...train.summary import unsuited
+from ...train.validation import held_out
 from ..families import base_of
 from ..host import comfy
 from ..miniature import is_demo_clip
@@ -57,6 +59,8 @@ from .trainable import PassSettings, blocks_of
 logger = logging.getLogger(__name__)
 RESULT, RELEASED = "adapter.safetensors", "released"
 BASE_RESULT, FILL_RESULT, TEXT_RESULT = "base.safetensors", "fill.safetensors", "text.safetensors"
+SMALL_WIDTH = 512
+"""A base of at most this width is a miniature."""
 _UP = re.compile(r"\.(up|lora_B)\.")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Poll = Callable[[int, int], None]
@@ -210,7 +214,14 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
             save_alignnet(learnt, folder / RELEASED / released_x2edit.ALIGNNET_FILE)
         return folder / RESULT
 
-    batches, blocks = Batches(pools, config, ranks, SkippedList(config.cache), unsaid), blocks_of(flux)
+    learnt_from, held = pools, None
+    if config.validation.share:
+        learnt_from, held = held_out(pools, config.validation.share, config.seed)
+        held = held.saying(unsaid)
+        remarks.append(
+            f"{len(held.tasks)} edits are held out and judge the run, {len(learnt_from['edit'].tasks)} are learnt from"
+        )
+    batches, blocks = Batches(learnt_from, config, ranks, SkippedList(config.cache), unsaid), blocks_of(flux)
     weights = nn.ModuleDict({"adapter": adapter, "alignnet": learnt}) if learnt else adapter
     return Parts(
         model,
@@ -223,8 +234,9 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
         decode=pictures.decode,
         blocks=blocks,
         models=stands_on,
-        remarks=remarks,
+        remarks=[*remarks, *unsuited(config, spec.shape.hidden <= SMALL_WIDTH)],
         schedule=family.schedule,
+        held=held,
     )
 
 
