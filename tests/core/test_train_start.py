@@ -17,6 +17,8 @@ from x2edit_core.train.start import begun_from, fingerprint
 
 from .models import SHAPE as RELEASED
 from .models import write_released
+from .test_released_icedit import tensors as icedit_tensors
+from .test_released_icedit import write as write_icedit
 
 SHAPE = FluxShape(hidden=64, double=1, single=1)
 CONFIG = AdapterConfig(experts=5, rank=3, top_k=2, plain_rank=4, alpha=6.0)
@@ -139,3 +141,16 @@ def test_a_released_x2edit_is_begun_from_exactly(tmp_path):
     now = begun_from(earlier, spec_for("x2edit", config, RELEASED), config, True, 0)
     theirs = earlier.state_dict()
     assert all(torch.equal(tensor, theirs[name].float()) for name, tensor in now.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["icedit", "icedit_moe"])
+def test_a_released_icedit_is_begun_from_exactly_and_can_be_widened(tmp_path, kind):
+    earlier = load_adapter(write_icedit(tmp_path, icedit_tensors(kind)))
+    old = earlier.spec
+    for rank in (old.rank, old.rank + 2):
+        config = AdapterConfig(max(1, old.experts), rank, 1, plain_rank=(old.plain_rank or old.rank) + rank - old.rank)
+        now = begun_from(earlier, spec_for(kind, config, old.shape), config, False, 0)
+        require_equal(now, earlier)
+    with pytest.raises(X2EditError, match="set top_k = 1" if old.experts else "rank 1 is smaller"):
+        config = AdapterConfig(max(1, old.experts), 1, 2)
+        begun_from(earlier, spec_for(kind, config, old.shape), config, False, 0)

@@ -42,13 +42,13 @@ def teach(graph: GraphBuilder) -> None:
         "X2EditDemoScene", (0, 170, 320, 230), "A picture it never saw", task="remove subject", seed=5, lesson=_LESSON
     )
     trained = graph.node(
-        "X2EditTrain", (380, 0, 420, 560),
+        "X2EditTrain", (380, 0, 420, 660),
         model=models["model"], clip=models["clip"], vae=models["vae"], dataset="scenes", name="my_first_edit",
         kind="x2edit", steps=_TEACH_STEPS, batch=8, learning_rate=2e-3, rank=16, experts=4, size=128, seed=0, further=_TAUGHT,
         again="new name",
     )  # fmt: skip
-    graph.node("PreviewAny", (380, 620, 420, 110), "Its file", source=trained["path"])
-    graph.node("PreviewImage", (380, 790, 420, 270), "Its losses", images=trained["loss_plot"])
+    graph.node("PreviewAny", (380, 740, 420, 110), "Its file", source=trained["path"])
+    graph.node("PreviewImage", (380, 930, 420, 270), "Its losses", images=trained["loss_plot"])
     text = graph.node("CLIPTextEncode", (860, 0, 320, 60), text=scene["instruction"], clip=models["clip"])
     guided = graph.node("FluxGuidance", (860, 130, 320, 60), conditioning=text["CONDITIONING"], guidance=3.5)
     nothing = graph.node("ConditioningZeroOut", (860, 250, 320, 30), conditioning=text["CONDITIONING"])
