@@ -3,7 +3,7 @@
 Crops of photos at 64 px, cut from scikit-image's wheel; photos to learn from, to choose rates on and to score never show one
 scene. Forms with references start from the shipped base, ICEdit's from its Fill. For one seed all forms see the same samples,
 noise and σ. Each run writes its figures as it ends, and what is done is not done again; several processes may share the
-work. `--collect` puts the figures into docs/bench, from which `page.py` makes docs/ablation.md.
+work. `--collect` puts the figures into docs/bench, from which `ablation_page.py` makes docs/ablation.md.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def references(folder: Path) -> dict[str, Any]:
         for title, arm in (("base", "MoE"), ("base of ICEdit", "ICEdit, MoE"))
         for said in SAID
     }
-    return {"source left alone": left, **bases, "autoencoder": ceiling}
+    return {"source left alone": left, **bases, "the autoencoder's copy of the target": ceiling}
 
 
 def untrained(folder: Path, arm: str, said: str) -> dict[str, float]:
@@ -255,7 +255,11 @@ def main() -> None:
         "pairs": PAIRS * len(LESSONS),
         "scored": SCORED * len(LESSONS),
     }
-    figures = {"machine": machine(torch.device("cpu")), **size, "references": references(args.folder)}
+    found = args.folder / "references.json"
+    if not found.exists():
+        write_json(found, references(args.folder))
+    known = json.loads(found.read_text(encoding="utf-8"))
+    figures = {"machine": machine(torch.device("cpu")), **size, "references": known}
     write_json(args.json, figures | {"said": collected(args.folder, args.seeds)})
 
 
