@@ -123,7 +123,7 @@ def main():
     for line in sys.stdin:
         name, arguments = json.loads(line)
         try:
-            answer = {"train": train, "wait": wait, "contrast": contrast}[name](*arguments)
+            answer = {"train": train, "judge": judge, "wait": wait, "contrast": contrast}[name](*arguments)
         except Exception:
             answer = {"error": traceback.format_exc()}
         print("answer " + json.dumps(answer), flush=True)

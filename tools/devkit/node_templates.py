@@ -47,8 +47,8 @@ def teach(graph: GraphBuilder) -> None:
         kind="x2edit", steps=_TEACH_STEPS, batch=8, learning_rate=2e-3, rank=16, experts=4, size=128, seed=0, further=_TAUGHT,
         again="new name",
     )  # fmt: skip
-    graph.node("PreviewAny", (380, 740, 420, 110), "Its file", source=trained["path"])
-    graph.node("PreviewImage", (380, 930, 420, 270), "Its losses", images=trained["loss_plot"])
+    graph.node("PreviewAny", (380, 800, 420, 110), "Its file", source=trained["path"])
+    graph.node("PreviewImage", (380, 990, 420, 270), "Its losses", images=trained["loss_plot"])
     text = graph.node("CLIPTextEncode", (860, 0, 320, 60), text=scene["instruction"], clip=models["clip"])
     guided = graph.node("FluxGuidance", (860, 130, 320, 60), conditioning=text["CONDITIONING"], guidance=3.5)
     nothing = graph.node("ConditioningZeroOut", (860, 250, 320, 30), conditioning=text["CONDITIONING"])

@@ -81,7 +81,7 @@ _QWEN, _QWEN_LIGHTNING = partial(qwen_image, lightning=False), partial(qwen_imag
 # Small enough for the page to show at full size when it fits the graph into the window.
 _NOTE: Box = (0, 0, 400, 960)
 _SMALL_NOTE: Box = (0, 0, 400, 330)
-_SCENE: Box = (430, 0, 280, 190)
+_SCENE: Box = (430, 0, 280, 220)
 _PICTURE: Box = (430, 0, 280, 370)
 _SAID: Box = (430, 430, 280, 110)
 _SMALL_BOX: Box = (740, 0, 310, 190)
@@ -120,7 +120,7 @@ class Composer:
         scene = graph.node("X2EditDemoScene", _SCENE, task=task, seed=seed)
         given: Json = {name: scene[name] for name in ("image", "instruction", "task") if name in _sockets(box)}
         edit = graph.box(box, _SMALL_BOX, **given)
-        graph.node("PreviewAny", (430, 240, 280, 110), "Instruction", source=scene["instruction"])
+        graph.node("PreviewAny", (430, 300, 280, 110), "Instruction", source=scene["instruction"])
         graph.node("X2EditCompare", _COMPARE, before=scene["image"], after=edit["image"], target=scene["target"])
         graph.node("SaveImage", _SAVE, images=edit["image"], filename_prefix="x2edit/try")
         return graph.done(identity)

@@ -36,6 +36,8 @@ BOUNDS = {
     "adapter.experts": Range(1, 64),
     "adapter.rank": Range(1, 1024),
     "adapter.plain_rank": Range(0, 1024),
+    "validation.samples": Range(1, 4096),
+    "validation.drawn": Range(0, 64),
 }
 """Of a run in a graph, tighter than the script's: nobody is asked whether this machine has the room and the time."""
 
