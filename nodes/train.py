@@ -99,10 +99,10 @@ class X2EditTrain(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def fingerprint_inputs(cls, name: str = "", again: str = GO_ON, **_: Any) -> str:
-        """The name that a run would get: once it is taken, the same graph trains anew."""
-        if again != NEW_NAME:
-            return name
+    def fingerprint_inputs(cls, name: str | None = None, again: str | None = GO_ON, **_: Any) -> str:
+        """The name that a run would get: once it is taken, the same graph trains anew. What another node gives is None."""
+        if again != NEW_NAME or name is None:
+            return name or ""
         from ..x2edit_core.comfy_bridge.training.node import next_name
 
         try:

@@ -349,6 +349,7 @@ def test_a_new_name_is_taken_where_a_run_or_an_adapter_has_the_wanted_one(pack, 
     results[1].unlink()
     assert node.fingerprint_inputs(name="anew", again="new name") == "anew_3", "its run is still there"
     assert node.fingerprint_inputs(name="anew", again="go on") == "anew"
+    assert node.fingerprint_inputs(name=None, again="new name") == "", "another node gives it"
     for name in ("//server/share", "../../x", ""):
         assert node.fingerprint_inputs(name=name, again="new name") == name
         with pytest.raises(ValueError, match="cannot be a file's name"):
