@@ -50,25 +50,25 @@ def teach(graph: GraphBuilder) -> None:
     graph.node("PreviewAny", (380, 800, 420, 110), "Its file", source=trained["path"])
     graph.node("PreviewImage", (380, 990, 420, 270), "Its losses", images=trained["loss_plot"])
     text = graph.node("CLIPTextEncode", (860, 0, 320, 60), text=scene["instruction"], clip=models["clip"])
-    guided = graph.node("FluxGuidance", (860, 130, 320, 60), conditioning=text["CONDITIONING"], guidance=3.5)
-    nothing = graph.node("ConditioningZeroOut", (860, 250, 320, 30), conditioning=text["CONDITIONING"])
+    guided = graph.node("FluxGuidance", (860, 160, 320, 60), conditioning=text["CONDITIONING"], guidance=3.5)
+    nothing = graph.node("ConditioningZeroOut", (860, 300, 320, 30), conditioning=text["CONDITIONING"])
     reference = graph.node(
-        "X2EditReference", (860, 340, 320, 170),
+        "X2EditReference", (860, 400, 320, 200),
         conditioning=guided["CONDITIONING"], vae=models["vae"], image=scene["image"], size="keep",
     )  # fmt: skip
     applied = graph.node(
-        "X2EditApply", (860, 570, 320, 170), model=models["model"], adapter=trained["adapter"], task=scene["task"]
+        "X2EditApply", (860, 680, 320, 200), model=models["model"], adapter=trained["adapter"], task=scene["task"]
     )
     sampled = graph.node(
-        "KSampler", (860, 800, 320, 262),
+        "KSampler", (860, 960, 320, 262),
         model=applied["model"], positive=reference["conditioning"], negative=nothing["CONDITIONING"],
         latent_image=reference["latent"], seed=1, steps=12, cfg=1.0, sampler_name="euler", scheduler="simple",
     )  # fmt: skip
     picture = graph.node("VAEDecode", (1240, 0, 440, 46), samples=sampled["LATENT"], vae=models["vae"])
     graph.node(
-        "X2EditCompare", (1240, 110, 440, 480), before=scene["image"], after=picture["IMAGE"], target=scene["target"]
+        "X2EditCompare", (1240, 130, 440, 480), before=scene["image"], after=picture["IMAGE"], target=scene["target"]
     )
-    graph.node("SaveImage", (1240, 660, 440, 400), images=picture["IMAGE"], filename_prefix="x2edit/taught")
+    graph.node("SaveImage", (1240, 720, 440, 400), images=picture["IMAGE"], filename_prefix="x2edit/taught")
 
 
 def _file(name: str, url: str, directory: str) -> list[Json]:

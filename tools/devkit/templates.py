@@ -87,6 +87,7 @@ _SAID: Box = (430, 430, 280, 110)
 _SMALL_BOX: Box = (740, 0, 310, 190)
 _BOX: Box = (740, 0, 310, 460)
 _ABOVE: Box = (860, -480, 760, 500)
+_ABOVE_TRAINING: Box = (380, -520, 800, 460)
 _SENTENCES: Box = (430, 650, 620, 310)
 _COMPARE: Box = (1080, 0, 440, 460)
 _SAVE: Box = (1080, 560, 440, 340)
@@ -143,11 +144,13 @@ class Composer:
         graph.node("SaveImage", _SAVE, images=edit["image"], filename_prefix=prefix)
         return graph.done(identity)
 
-    def all_nodes(self, put: Callable[[GraphBuilder], None], note: notes.Note, identity: str) -> Json:
+    def all_nodes(
+        self, put: Callable[[GraphBuilder], None], note: notes.Note, identity: str, place: Box = _ABOVE
+    ) -> Json:
         """A graph with every node in sight, its note above."""
         graph = self._new()
         put(graph)
-        graph.note(note.english, _ABOVE, note.title)
+        graph.note(note.english, place, note.title)
         return graph.done(identity)
 
 
@@ -158,7 +161,7 @@ def _sockets(box: Json) -> list[str]:
 TEMPLATES: Mapping[str, Callable[[Composer, str], Json]] = {
     "Try it now - X2Edit": lambda c, key: c.try_now(_TRY_X2EDIT, notes.TRY_X2EDIT, "tone", 1, key),
     "Try it now - ICEdit": lambda c, key: c.try_now(_TRY_ICEDIT, notes.TRY_ICEDIT, "tone", 3, key),
-    "Try it now - Training": lambda c, key: c.all_nodes(teach, notes.TEACH, key),
+    "Try it now - Training": lambda c, key: c.all_nodes(teach, notes.TEACH, key, _ABOVE_TRAINING),
     "Image Edit (X2Edit)": lambda c, key: c.one_box(X2EDIT, notes.X2EDIT, "x2edit/edit", False, key),
     "Image Edit (ICEdit)": lambda c, key: c.one_box(ICEDIT, notes.ICEDIT, "x2edit/icedit", False, key),
     "Only here (X2Edit)": lambda c, key: c.one_box(X2EDIT, notes.ONLY_X2EDIT, "x2edit/only_here", True, key),
