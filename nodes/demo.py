@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..x2edit_core.miniature import BASES
+from ..x2edit_core.miniature.lessons import LESSONS, lesson_named
 from ..x2edit_core.pixels import from_bytes
 from ..x2edit_core.scenes import TASKS, Language, make_case
 from ..x2edit_core.tasks import Task as TaskName
@@ -12,6 +13,7 @@ from ..x2edit_core.tasks import TaskChoice
 from .sockets import Task
 
 _LANGUAGES = ("en", "zh")
+_NO_LESSON = "none"
 
 
 class X2EditDemoModels(io.ComfyNode):
@@ -102,6 +104,15 @@ class X2EditDemoScene(io.ComfyNode):
                     advanced=True,
                     tooltip="The language of the instruction, English or Chinese.",
                 ),
+                io.Combo.Input(
+                    "lesson",
+                    options=[_NO_LESSON, *LESSONS],
+                    default=_NO_LESSON,
+                    optional=True,
+                    advanced=True,
+                    tooltip="An edit that the embedded models have not learnt, in place of the task's own: something to teach "
+                    "them with Train X2Edit Adapter, whose setting data.lesson has the same names.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -114,9 +125,13 @@ class X2EditDemoScene(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, task: str, seed: int, language: Language = "en") -> io.NodeOutput:
+    def execute(cls, task: str, seed: int, language: Language = "en", lesson: str = _NO_LESSON) -> io.NodeOutput:
         asked = TaskName.from_name(task)
         case = make_case(seed, asked, "heldout", language=language)
+        if lesson != _NO_LESSON:
+            new = lesson_named(lesson)
+            target = from_bytes(new.apply(case.source))
+            return io.NodeOutput(from_bytes(case.source), new.instruction, target, TaskChoice(new.task))
         return io.NodeOutput(from_bytes(case.source), case.instruction, from_bytes(case.target), TaskChoice(asked))
 
 

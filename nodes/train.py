@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, get_args
 
 from comfy_api.latest import io
 
-from ..x2edit_core.train.config import Kind
+from ..x2edit_core.errors import X2EditError
+from ..x2edit_core.train.config import GoOn, Kind
 from .sockets import Adapter
 
+if TYPE_CHECKING:
+    from ..x2edit_core.comfy_bridge.models import ManagedAdapter
+
 KINDS = [kind for kind in get_args(Kind) if kind != "base"]
+GO_ON, NEW_NAME = "go on", "new name"
+AGAIN: Mapping[str, GoOn] = {
+    GO_ON: "same",
+    NEW_NAME: "same",
+    "go on with other rates": "rates",
+    "go on with fresh moments": "fresh",
+}
 
 
 class X2EditTrain(io.ComfyNode):
@@ -68,6 +80,17 @@ class X2EditTrain(io.ComfyNode):
                     "further", default="", multiline=True, optional=True, advanced=True,
                     tooltip="Any entries of a training configuration, as TOML; docs/training.md lists them.",
                 ),
+                io.Combo.Input(
+                    "again", options=list(AGAIN), default=GO_ON, optional=True, advanced=True,
+                    tooltip="When there is a run of this name: go on with it, or begin another under the next free name "
+                    "(NAME_2, NAME_3 …), so that every run of the graph trains anew and nothing is overwritten. Going on with "
+                    "other rates keeps what the optimiser has gathered; with fresh moments all of its settings may be others.",
+                ),
+                Adapter.Input(
+                    "start", optional=True,
+                    tooltip="An adapter to begin from, released or your own, from Load X2Edit Adapter. It does at first "
+                    "what that did: experts as it has, rank the same or larger. Nothing connected: new weights.",
+                ),
             ],
             outputs=[
                 Adapter.Output("adapter", display_name="adapter", tooltip="The trained adapter, for Apply X2Edit Adapter."),
@@ -76,6 +99,18 @@ class X2EditTrain(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
         )  # fmt: skip
+
+    @classmethod
+    def fingerprint_inputs(cls, name: str | None = None, again: str | None = GO_ON, **_: Any) -> str:
+        """The name that a run would get: once it is taken, the same graph trains anew. What another node gives is None."""
+        if again != NEW_NAME or name is None:
+            return name or ""
+        from ..x2edit_core.comfy_bridge.training.node import next_name
+
+        try:
+            return next_name(name)
+        except X2EditError:  # told by the run
+            return name
 
     @classmethod
     def execute(
@@ -94,14 +129,22 @@ class X2EditTrain(io.ComfyNode):
         size: int,
         seed: int,
         further: str = "",
+        again: str = GO_ON,
+        start: ManagedAdapter | None = None,
     ) -> io.NodeOutput:
         from ..x2edit_core.comfy_bridge.training import node as training_node
 
-        values = {"kind": kind, "steps": steps, "batch": batch, "seed": seed, "data": {"size": size}}
-        values |= {"adapter": {"rank": rank, "experts": experts}, "optim": {"rate": learning_rate}}
+        if again == NEW_NAME:
+            name = training_node.next_name(name)
+        values: dict[str, Any] = {"kind": kind, "steps": steps, "batch": batch, "seed": seed, "data": {"size": size}}
+        values |= {
+            "adapter": {"rank": rank, "experts": experts},
+            "optim": {"rate": learning_rate},
+            "go_on": AGAIN[again],
+        }
         config = training_node.node_config(dataset, name, values, further)
         trained = training_node.train_in_graph(
-            config, training_node.HostModels(model, clip, vae), name, cls.hidden.unique_id
+            config, training_node.HostModels(model, clip, vae, start and start.adapter), name, cls.hidden.unique_id
         )
         return io.NodeOutput(trained.adapter, str(trained.path), trained.plot)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One entry point for everything around the code.
 
-host | demo | test | serve | bench | gpu | evaluate | graph | miniature | classifier | record | compat | mutants
+host | demo | teach | test | serve | bench | gpu | evaluate | graph | miniature | classifier | record | compat | mutants
 
 Needs only Python 3.10 or newer; installs the pinned ComfyUI into a cache folder on first use. Written for Linux,
 macOS and Windows; run so far on Linux only. COMFYUI_PATH and COMFYUI_PYTHON make every command use a ComfyUI of your
@@ -25,6 +25,7 @@ from devkit.host import DevError, find_host, is_own, log
 from devkit.layout import OUT
 from devkit.replace import with_demo_models
 from devkit.server import Server, fill_input
+from devkit.teach import run_teach
 
 from x2edit_core.errors import X2EditError
 from x2edit_core.workflow.files import load_graph
@@ -43,6 +44,10 @@ def _host(args: argparse.Namespace) -> int:
 
 def _demo(args: argparse.Namespace) -> int:
     return run_demo(find_host(args.host), device=args.device, workflow=args.workflow, picture=args.picture)
+
+
+def _teach(args: argparse.Namespace) -> int:
+    return run_teach(find_host(args.host), args.lesson, args.minutes, args.picture)
 
 
 def _test(args: argparse.Namespace) -> int:
@@ -150,6 +155,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     demo.add_argument("--workflow", type=Path, default=DEFAULT_WORKFLOW)
     demo.add_argument("--picture", type=Path, metavar="PNG", help="also write the contact sheet there")
+
+    teach = command("teach", _teach, "teach the miniature an edit that it does not know, and show it on unseen photos")
+    teach.add_argument("--lesson", default="channels", help="which one; docs/training.md names them under `lesson`")
+    teach.add_argument("--minutes", type=float, default=4.5, help="stop after this long")
+    teach.add_argument("--picture", type=Path, metavar="JPG", help="also write the sheet there")
 
     test = command("test", _test, "lint, types and all tests, then smoke tests on the oldest host: what CI runs")
     test.add_argument("--full", action="store_true", help="also what is too long for CI, on every host")

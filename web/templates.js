@@ -4,7 +4,7 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { ownWords } from "./words.js";
 
-const FIRST = ["Try it now", "Image Edit", "Only here"];
+const FIRST = ["Try it now - X2Edit", "Try it now - ICEdit", "Try it now", "Image Edit", "Only here"];
 const MARK = "Try it now - X2Edit";
 const ROUTE = "/workflow_templates/";
 

@@ -13,6 +13,7 @@ from .conftest import READY
 
 ONE_BOX = ("Try it now - X2Edit", "Try it now - ICEdit", "Image Edit (X2Edit)", "Image Edit (ICEdit)",
            "Only here (X2Edit)", "Only here (ICEdit)")  # fmt: skip
+FIRST = (*ONE_BOX[:2], "Try it now - Training", *ONE_BOX[2:])
 TITLE_HEIGHT = 30
 # Where nodes are: on the canvas in the graph's own units, in Nodes 2.0 as the page lays them out.
 ON_CANVAS = f"""() => app.graph.nodes.map(n => {{
@@ -62,7 +63,7 @@ def test_nodes_of_a_template_do_not_cover_each_other(page, nodes2):
 
 def test_what_can_be_tried_at_once_comes_first(page):
     offered = page.evaluate("async () => (await window.comfyAPI.api.api.getWorkflowTemplates()).x2edit")
-    assert offered[:6] == list(ONE_BOX)
+    assert offered[:7] == list(FIRST)
     assert sorted(offered) == sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 
 

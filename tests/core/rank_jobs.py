@@ -41,6 +41,15 @@ def train(folder, shard, steps, last=None):
     return kept
 
 
+def judge(folder):
+    """The toy run of `test_train_validation`; how many steps each process took."""
+    toy, judged = (importlib.import_module(f"core.test_train_{name}") for name in ("loop", "validation"))
+    ranks = toy.Ranks(dist.get_rank(), dist.get_world_size())
+    trainer = judged.judged(toy.config_for(folder, validation=judged.VALIDATION), ranks)
+    trainer.run()
+    return trainer.step
+
+
 def wait(rendezvous, limit_s, busy_s):
     """In a group that gives up after `limit_s`, the first process prepares for `busy_s`; when each began and had done."""
     rank, world, times = dist.get_rank(), dist.get_world_size(), {}
@@ -114,7 +123,7 @@ def main():
     for line in sys.stdin:
         name, arguments = json.loads(line)
         try:
-            answer = {"train": train, "wait": wait, "contrast": contrast}[name](*arguments)
+            answer = {"train": train, "judge": judge, "wait": wait, "contrast": contrast}[name](*arguments)
         except Exception:
             answer = {"error": traceback.format_exc()}
         print("answer " + json.dumps(answer), flush=True)

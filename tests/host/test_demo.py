@@ -157,3 +157,13 @@ def test_guidance_does_nothing_and_sigmas_are_those_of_dev(pack, models):
     with torch.inference_mode():
         passes = [flux(x, torch.ones(1), context, pooled, torch.tensor([scale])) for scale in (1.0, 30.0)]
     assert torch.equal(*passes)
+
+
+def test_a_scene_can_show_an_edit_that_is_new_to_the_models(pack):
+    inputs = {"task": "tone", "seed": 4}
+    image, _, target, _ = pack.run("X2EditDemoScene", **inputs)
+    same, words, taught, task = pack.run("X2EditDemoScene", **inputs, lesson="channels")
+    assert torch.equal(same, image) and not torch.equal(taught, target)
+    assert torch.equal(taught, image[..., [1, 2, 0]])
+    assert words == "rotate the color channels" and task.task.english == "color"
+    assert all(torch.equal(a, b) for a, b in zip(pack.run("X2EditDemoScene", **inputs)[:1], [image], strict=True))

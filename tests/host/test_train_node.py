@@ -47,12 +47,15 @@ def cache(output):
     return output / "scenes"
 
 
-def train(pack, name, steps=4, further="", patch=lambda model: model, dataset="scenes", rate=0.01, kind="x2edit"):
+def train(
+    pack, name, steps=4, further="", patch=lambda model: model, dataset="scenes", rate=0.01, kind="x2edit", **more
+):
     model, clip, vae = pack.run("X2EditDemoModels", base="x2edit")
     model = patch(model)
     return model, pack.run(
         "X2EditTrain", model=model, clip=clip, vae=vae, dataset=dataset, name=name, kind=kind, steps=steps, batch=4,
         learning_rate=rate, rank=2, experts=4, size=32, seed=0, further=FURTHER + further,
+        **more,
     )  # fmt: skip
 
 
@@ -144,6 +147,8 @@ def test_cancelled_before_its_first_step_a_run_leaves_no_state_and_no_adapter(pa
         ("../../etc", "a", "", "outside of the folders"),
         ("scenes", "a", '[data]\nkind = "folder"\npath = "/etc"', "outside of the folders"),
         ("scenes", "a", '[model]\nalignnet = "/etc/passwd"', "model.alignnet .* outside of the folders"),
+        ("scenes", "a", '[adapter]\nstart = "/etc/passwd"', "adapter.start .* outside of the folders"),
+        ("scenes", "a", '[data]\nlesson = "paint"', "there are: channels"),
         ("scenes", "a", 'kind = "base"', "is for the script"),
         ("scenes", "a", "[data]\nworkers = 200", r"data\.workers = 200: at least 0 and at most 8"),
         ("scenes", "a", "[data]\nsize = 8192", r"data\.size = 8192"),
@@ -327,3 +332,75 @@ def test_the_nodes_log_says_what_is_about_to_be_learnt(pack, caplog, monkeypatch
     assert "trained at: 32 × 32 (12)" in first and "12 named by the data" in first and "steps an epoch" in first
     assert "adamw, rate 0.01; batch 4 × 1" in first
     assert "2 steps were done before and 1 are asked for, so nothing was trained" in last
+
+
+def test_a_new_name_is_taken_where_a_run_or_an_adapter_has_the_wanted_one(pack, output):
+    """So that a graph that is run again trains anew, and its cached result is not taken for that."""
+    node = pack.node("X2EditTrain")
+    prints, results = [], []
+    for _ in range(2):
+        prints.append(node.fingerprint_inputs(name="anew", again="new name", steps=1))
+        results.append(Path(train(pack, "anew", steps=1, again="new name")[1][1]))
+    assert prints == ["anew", "anew_2"] and [path.name for path in results] == [
+        "anew.safetensors",
+        "anew_2.safetensors",
+    ]
+    assert results[0].read_bytes() != results[1].read_bytes(), "each names its own run"
+    results[1].unlink()
+    assert node.fingerprint_inputs(name="anew", again="new name") == "anew_3", "its run is still there"
+    assert node.fingerprint_inputs(name="anew", again="go on") == "anew"
+    assert node.fingerprint_inputs(name=None, again="new name") == "", "another node gives it"
+    for name in ("//server/share", "../../x", ""):
+        assert node.fingerprint_inputs(name=name, again="new name") == name
+        with pytest.raises(ValueError, match="cannot be a file's name"):
+            train(pack, name, again="new name")
+
+
+def test_an_adapter_that_is_connected_is_begun_from(pack, output, monkeypatch):
+    _, (earlier, _, _) = train(pack, "first", steps=3)
+    (loaded,) = pack.run("X2EditAdapterLoader", adapter_name="first.safetensors")
+    start = pack.core("train.start")
+    monkeypatch.setattr(
+        pack.core("comfy_bridge.training.setup"),
+        "begun_from",
+        lambda *args: begun.append(start.begun_from(*args)) or begun[0],
+    )
+    begun = []
+    with monkeypatch.context() as at_once:
+        at_once.setattr(pack.core("train.loop").Trainer, "run", lambda self, on_step: None)
+        with pytest.raises(ValueError, match="before a step of it was done"):
+            train(pack, "second", steps=1, start=loaded)
+    found, expected = begun[0].state_dict(), earlier.adapter.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    train(pack, "second", steps=2, start=loaded)
+    with pytest.raises(ValueError, match="another adapter to start from"):
+        train(pack, "second", steps=3)
+    with pytest.raises(ValueError, match="set experts = 4"):
+        train(pack, "third", further="\n[adapter]\nexperts = 6\n", start=loaded)
+
+
+def test_other_rates_are_taken_where_that_is_asked_for(pack, output):
+    train(pack, "rates", steps=2)
+    with pytest.raises(ValueError, match="another configuration"):
+        train(pack, "rates", steps=3, rate=0.002)
+    train(pack, "rates", steps=3, rate=0.002, again="go on with other rates")
+    train(pack, "rates", steps=4, rate=0.004, again="go on with fresh moments")
+    rows = pack.core("train.journal").read_table(output / "rates" / "losses.csv")
+    assert [float(row["rate"]) for row in rows] == [0.01, 0.01, 0.002, 0.004]
+
+
+def test_held_out_scenes_judge_a_run_in_its_tables_its_plot_and_its_words(pack, output, monkeypatch):
+    shown = []
+    node = pack.core("comfy_bridge.training.node")
+    monkeypatch.setattr(node, "show_on_node", lambda text, node_id: shown.append(text))
+    judged = "\n[validation]\nshare = 0.25\nevery = 1\ndrawn = 1\n"
+    _, (_, _, plot) = train(pack, "judged", steps=2, further=judged)
+    rows = pack.core("train.journal").read_table(output / "judged" / "validation.csv")
+    assert [row["step"] for row in rows] == ["0", "1", "2"]
+    assert all(0 < float(row["loss"]) < 10 and 3 < float(row["psnr_db"]) < 60 for row in rows)
+    orange = (plot[0] * 255).round() == torch.tensor([0xD0, 0x60, 0x10])
+    assert orange.all(-1).any()
+    assert "3 edits are held out and judge the run, 9 are learnt from" in shown[0]
+    assert "Warning: a rate of 0.01" not in shown[0], "it suits a miniature"
+    best = pack.core("adapters.checkpoint").load_adapter(output / "judged" / "best" / "adapter.safetensors")
+    assert best.spec.experts == 4

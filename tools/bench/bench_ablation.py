@@ -1,211 +1,266 @@
-"""The paper's ablation in miniature: each form of adapter, trained for equally many steps on the same 64 px scenes.
+"""The papers' ablation in miniature, on edits that are new to the base: each form of adapter learns all of them together.
 
-Every variant starts from the same small base and sees the same samples, noise and σ for the same seed. Held-out edits
-are then made with a few Euler steps and scored as SceneBench does. `--base` names the folder of a base run (with
-base.safetensors, fill.safetensors and text.safetensors); the runs are kept in `--folder` and go on where they stopped.
+Crops of photos at 64 px, cut from scikit-image's wheel; photos to learn from, to choose rates on and to score never show one
+scene. Forms with references start from the shipped base, ICEdit's from its Fill. For one seed all forms see the same samples,
+noise and σ. Each run writes its figures as it ends, and what is done is not done again; several processes may share the
+work. `--collect` puts the figures into docs/bench, from which `ablation_page.py` makes docs/ablation.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import json
 import os
+import shutil
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from devkit.heldout import Scorer, psnr
+from devkit.photos import crops, write_pairs
 from measure import machine, write_json
 
-SIDE, BATCH, RATE = 64, 32, 2e-3
-SAMPLE_STEPS = 8
-LAST = 30
-VARIANTS: Mapping[str, Mapping[str, Any]] = {
-    "plain LoRA": {"kind": "lora", "adapter": {"rank": 16}},
-    "MoE": {"kind": "moe"},
-    "MoE with task": {"kind": "x2edit"},
-    "MoE with task and contrast": {"kind": "x2edit", "loss": {"contrast": 0.2}},
-    "ICEdit, plain": {"kind": "icedit", "adapter": {"rank": 16}},
-    "ICEdit, MoE": {"kind": "icedit_moe", "adapter": {"experts": 4, "top_k": 1, "plain_rank": 8}},
+from x2edit_core.errors import X2EditError
+from x2edit_core.miniature.lessons import LESSONS
+
+SIDE, BATCH = 64, 8
+PAIRS, VALIDATED, SCORED = 40, 4, 12
+"""Crops of each edit to learn from, to choose the rate on, and to score."""
+RATES = (1e-3, 2e-3)
+ONE_SENTENCE = "change the picture"
+SAID: Mapping[str, str] = {"named": "", "one sentence": ONE_SENTENCE}
+"""What is said of an edit: its own words, or the same of all."""
+EXPERTS, RANK, TOP_K = 6, 16, 2
+_ROUTED = {"experts": EXPERTS, "rank": RANK, "top_k": TOP_K}
+ARMS: Mapping[str, Mapping[str, Any]] = {
+    "plain LoRA": {"kind": "lora", "adapter": {"rank": RANK * (TOP_K + 1)}},
+    "MoE": {"kind": "moe", "adapter": _ROUTED},
+    "MoE with task": {"kind": "x2edit", "adapter": _ROUTED},
+    "MoE with task and contrast": {"kind": "x2edit", "adapter": _ROUTED, "loss": {"contrast": 0.1}},
+    "ICEdit, plain": {"kind": "icedit", "adapter": {"rank": RANK}},
+    "ICEdit, MoE": {
+        "kind": "icedit_moe",
+        "adapter": {"experts": EXPERTS, "rank": RANK, "top_k": 1, "plain_rank": RANK},
+    },
 }
-"""Adapters of like size at rank 8 unless said; a plain LoRA gets the rank that a token's two experts have together."""
+"""A token meets equal rank in each arm of a kind: a plain LoRA has that of two experts and the always-on part together,
+ICEdit's plain form that of one expert."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    base: Path
-    folder: Path
-    steps: int
-    cases: int
-    pool: int
+class Run:
+    arm: str
+    said: str
+    rate: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        words = f"{self.arm} {self.said} {self.rate:g} {self.seed}"
+        return words.replace(",", "").replace(" ", "-").lower()
 
 
-def configuration(plan: Plan, name: str, seed: int) -> dict[str, Any]:
-    """One variant's run."""
-    variant = VARIANTS[name]
-    file = "fill" if variant["kind"].startswith("icedit") else "base"
+def plan(folder: Path, seeds: int, arms: Sequence[str]) -> Iterator[Run]:
+    """Runs in the order of their worth: each form's rates with the first seed, then what is left at the rate it chose."""
+    routed = [arm for arm in arms if not arm.startswith("ICEdit")]
+    named, one = SAID
+    groups = [(named, routed), (one, routed), (named, [arm for arm in arms if arm not in routed])]
+    for seed in range(seeds):
+        for said, some in groups:
+            for arm in some:
+                first = said == named and not seed
+                rates = RATES if first else [rate for rate in [chosen(folder, arm)] if rate]
+                yield from (Run(arm, said, rate, seed) for rate in rates)
+
+
+def chosen(folder: Path, arm: str) -> float | None:
+    """The rate of the best validation, with sentences that name the edit; None while one of them is missing."""
+    found = {rate: result(folder, Run(arm, next(iter(SAID)), rate, 0)) for rate in RATES}
+    if not all(found.values()):
+        return None
+    return max(found, key=lambda rate: (found[rate] or {})["validation_db"])
+
+
+def result(folder: Path, run: Run) -> dict[str, Any] | None:
+    file = folder / "results" / f"{run.name}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def configuration(folder: Path, run: Run, steps: int) -> dict[str, Any]:
+    """One run, at the size of the miniature."""
+    arm = ARMS[run.arm]
+    base = "demo:fill" if arm["kind"].startswith("icedit") else "demo:x2edit"
+    pairs = folder / f"pairs-{run.said.replace(' ', '-')}" / "train.jsonl"
     return {
-        "kind": variant["kind"],
-        "output": str(plan.folder / f"{name.replace(', ', ' ').replace(' ', '_').lower()}-{seed}"),
-        "steps": plan.steps,
+        "kind": arm["kind"],
+        "output": str(folder / "runs" / run.name),
+        "steps": steps,
         "batch": BATCH,
-        "seed": seed,
-        "save_every": 1000,
-        "model": {
-            "base": str(plan.base / f"{file}.safetensors"),
-            "clip": [str(plan.base / "text.safetensors")],
-            "precision": "float32",
-        },
-        "adapter": {"rank": 8, **variant.get("adapter", {})},
-        "data": {"size": SIDE, "cases": plan.pool, "cache": str(plan.folder / "cache")},
-        "loss": {
-            "time_law": "logit_normal",
-            "time_mean": 1.4,
-            "time_spread": 1.2,
-            "edited": 3.0,
-            **variant.get("loss", {}),
-        },
-        "optim": {"rate": RATE, "warmup": 20, "final": 0.1, "ema": 0.98},
+        "seed": run.seed,
+        "save_every": 10**6,
+        "model": {"base": base, "precision": "float32"},
+        "adapter": arm["adapter"],
+        "data": {"kind": "jsonl", "path": str(pairs), "size": SIDE, "cache": str(folder / "cache")},
+        "loss": {"time_law": "logit_normal", "time_mean": 1.0, "time_spread": 1.2, **arm.get("loss", {})},
+        "optim": {"rate": run.rate, "warmup": 20, "final": 0.1},
     }
 
 
-def run(plan: Plan, name: str, seed: int, cases: list[Any]) -> dict[str, float]:
-    """Train one variant, or take it from its folder, and score what it makes of the held-out cases."""
-    from x2edit_core.comfy_bridge.training.models import HostPictures, load_models
+def measured(folder: Path, run: Run, steps: int) -> dict[str, Any]:
+    """Train one run and score it on photos that it never saw."""
+    from x2edit_core.comfy_bridge.training.models import load_models
     from x2edit_core.comfy_bridge.training.setup import assemble
     from x2edit_core.train.config import parse_config
     from x2edit_core.train.loop import Trainer
 
-    config = parse_config(configuration(plan, name, seed))
+    config = parse_config(configuration(folder, run, steps))
+    models = load_models(config.model)
+    trainer = Trainer(config, assemble(config, models=models))
+    scorer = _scorer(trainer.parts, config.kind, models, run.said)
+    trainer.run()
+    found: dict[str, Any] = {
+        "arm": run.arm,
+        "said": run.said,
+        "rate": run.rate,
+        "seed": run.seed,
+        "parameters": sum(weight.numel() for weight in trainer.parts.weights.parameters()),
+        "validation_db": _mean(scorer.edits(crops_of("validation"))),
+        "edits_db": scorer.edits(crops_of("test")),
+    }
+    if config.kind == "x2edit":
+        found["wrong_task_db"] = scorer.edits(crops_of("test"), wrong_task=True)
+    if config.kind in ("x2edit", "moe", "icedit_moe"):
+        found["usage"] = scorer.usage(crops_of("validation"))
+    return found
+
+
+def _scorer(parts: Any, kind: str, models: Any, said: str) -> Scorer:
+    from x2edit_core.comfy_bridge.training.models import HostPictures
+
+    return Scorer(parts, kind, HostPictures(models.vae, models.model), list(LESSONS.values()), SIDE, SAID[said])
+
+
+def crops_of(part: str) -> list[Any]:
+    return list(crops(part, SCORED if part == "test" else VALIDATED, SIDE))
+
+
+def _mean(by_edit: Mapping[str, float]) -> float:
+    return statistics.mean(by_edit.values())
+
+
+def references(folder: Path) -> dict[str, Any]:
+    """By edit: the base alone on both forms, the source left as it is, and the target through the autoencoder."""
+    from x2edit_core.comfy_bridge.training.models import HostPictures, load_models
+    from x2edit_core.train.config import ModelConfig
+
+    models = load_models(ModelConfig(base="demo:x2edit"))
+    pictures, sources = HostPictures(models.vae, models.model), crops_of("test")
+    left, ceiling = {}, {}
+    for name, lesson in LESSONS.items():
+        targets = [lesson.apply(source) for source in sources]
+        left[name] = statistics.mean(
+            psnr(torch.from_numpy(s / 255.0), t) for s, t in zip(sources, targets, strict=True)
+        )
+        again = pictures.decode(pictures.encode(torch.from_numpy(np.stack(targets))))
+        ceiling[name] = statistics.mean(map(psnr, again, targets))
+    bases = {
+        f"{title}, {said}": untrained(folder, arm, said)
+        for title, arm in (("base", "MoE"), ("base of ICEdit", "ICEdit, MoE"))
+        for said in SAID
+    }
+    return {"source left alone": left, **bases, "the autoencoder's copy of the target": ceiling}
+
+
+def untrained(folder: Path, arm: str, said: str) -> dict[str, float]:
+    """What a new adapter of this form does, which is nothing: its base alone."""
+    from x2edit_core.comfy_bridge.training.models import load_models
+    from x2edit_core.comfy_bridge.training.setup import assemble
+    from x2edit_core.train.config import parse_config
+
+    config = parse_config(configuration(folder, Run(arm, said, RATES[0], 0), 1))
     models = load_models(config.model)
     parts = assemble(config, models=models)
-    trainer = Trainer(config, parts)
-    trainer.run()
-    with trainer.averaged():
-        found = score_all(parts, config.kind, HostPictures(models.vae, models.model), cases)
-    return {
-        "parameters": sum(weight.numel() for weight in parts.weights.parameters()),
-        "loss": last_loss(config.folder),
-        **found,
-    }
+    parts.batches.close()
+    return _scorer(parts, config.kind, models, said).edits(crops_of("test"))
 
 
-def last_loss(folder: Path) -> float:
-    """The mean flow loss of a run's last steps."""
-    with (folder / "losses.csv").open(encoding="utf-8") as file:
-        return statistics.mean(float(row["flow"]) for row in list(csv.DictReader(file))[-LAST:])
+def work(folder: Path, steps: int, seeds: int, arms: Sequence[str]) -> None:
+    """Do the runs that nobody has done or is doing, until none is left."""
+    from x2edit_core.train.checkpoints import claimed
+
+    busy: set[Run] = set()
+    while True:
+        todo = [run for run in plan(folder, seeds, arms) if run not in busy and not result(folder, run)]
+        if not todo:
+            return
+        run = todo[0]
+        place = folder / "runs" / run.name
+        try:
+            with claimed(place):
+                if not result(folder, run):
+                    found = measured(folder, run, steps)
+                    write_json(folder / "results" / f"{run.name}.json", {"steps": steps, **found})
+                    print(f"{run.name}: {_mean(found['edits_db']):.2f} dB", flush=True)
+        except X2EditError as error:
+            print(f"{run.name}: {error}", flush=True)
+            busy.add(run)
+            continue
+        shutil.rmtree(place, ignore_errors=True)
 
 
-def score_all(parts: Any, kind: str, pictures: Any, cases: list[Any]) -> dict[str, float]:
-    """Success, PSNR to the exact target and preservation of the cases, edited by the model as it stands."""
-    from x2edit_core.scenes.scenebench import score
-    from x2edit_core.shift import FLUX_SCHEDULE
-    from x2edit_core.train.forms import form_of
-    from x2edit_core.train.preview import sampled
-
-    form = form_of(kind)
-    outputs = []
-    with parts.model.session(), torch.no_grad():
-        for some in _pieces(cases, BATCH):
-            latents = sampled(parts.model, parts.text, batch_of(form, some, pictures), SAMPLE_STEPS, FLUX_SCHEDULE)
-            edited = latents[..., -SIDE // 8 :] if form == "diptych" else latents
-            outputs += list(parts.decode(edited.float().cpu()))
-    scores = [
-        score(case, _uint8(output), lambda picture: _round_trip(pictures, picture))
-        for case, output in zip(cases, outputs, strict=True)
-    ]
-    kept = [one.preservation_db for one in scores if one.preservation_db is not None]
-    return {
-        "success": statistics.mean(float(one.success) for one in scores),
-        "psnr_db": statistics.mean(one.psnr_db for one in scores),
-        "preservation_db": statistics.mean(kept),
-    }
-
-
-def batch_of(form: Any, cases: list[Any], pictures: Any) -> Any:
-    """The cases as the trainer would show them, with noise from their seeds."""
-    from x2edit_core.train.forms import example_of, pictures_of
-    from x2edit_core.train.samples import Batch
-
-    examples, noise = [], []
-    for case in cases:
-        shown = pictures_of(form, case.source[None], case.target[None])
-        latents = {
-            name: pictures.encode(torch.from_numpy(np.ascontiguousarray(part)))[0] for name, part in shown.items()
-        }
-        examples.append(example_of(form, "edit", latents, case.instruction, case.task.id))
-        source = torch.Generator().manual_seed(case.seed)
-        noise.append(torch.randn(examples[-1].target.shape, generator=source))
-    return Batch.of("edit", examples, torch.stack(noise), torch.ones(len(cases)))
-
-
-def _round_trip(pictures: Any, picture: Any) -> Any:
-    return _uint8(pictures.decode(pictures.encode(torch.from_numpy(picture.copy())[None]))[0])
-
-
-def _uint8(picture: torch.Tensor) -> Any:
-    return (picture.clamp(0, 1) * 255).round().byte().numpy()
-
-
-def _pieces(items: list[Any], size: int) -> Iterable[list[Any]]:
-    return (items[at : at + size] for at in range(0, len(items), size))
-
-
-def table(results: Mapping[str, list[dict[str, float]]]) -> str:
-    """Markdown; with several seeds each figure is a mean with its spread from lowest to highest."""
-    lines = [
-        "| adapter | trained parameters | success | PSNR to the target | unedited area | last loss |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, found in results.items():
-        cells = [
-            f"{found[0]['parameters'] / 1e6:.2f} M",
-            _with_spread(found, "success", lambda value: f"{value:.1%}"),
-            _with_spread(found, "psnr_db", lambda value: f"{value:.2f} dB"),
-            _with_spread(found, "preservation_db", lambda value: f"{value:.2f} dB"),
-            _with_spread(found, "loss", lambda value: f"{value:.4f}"),
-        ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _with_spread(found: list[dict[str, float]], name: str, shown: Any) -> str:
-    values = [one[name] for one in found]
-    spread = f" ({shown(min(values))} … {shown(max(values))})" if len(values) > 1 else ""
-    return shown(statistics.mean(values)) + spread
+def collected(folder: Path, seeds: int) -> dict[str, Any]:
+    """All figures that are there: for each arm the runs at its rate, and its validation at the others."""
+    runs: dict[str, dict[str, Any]] = {said: {} for said in SAID}
+    for arm in ARMS:
+        rate = chosen(folder, arm)
+        if rate is None:
+            continue
+        tried = {f"{r:g}": (result(folder, Run(arm, next(iter(SAID)), r, 0)) or {})["validation_db"] for r in RATES}
+        for said in SAID:
+            done = [found for seed in range(seeds) if (found := result(folder, Run(arm, said, rate, seed)))]
+            if done:
+                runs[said][arm] = {"rate": rate, "validation_db": tried, "runs": done}
+    return runs
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--base", type=Path, required=True, help="folder of the base run that every variant starts from"
-    )
     parser.add_argument("--folder", type=Path, default=Path("out/ablation"))
-    parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--cases", type=int, default=150, help="held-out edits that are scored")
-    parser.add_argument("--pool", type=int, default=12000, help="scenes to learn from")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--only", nargs="*", choices=list(VARIANTS), help="a part of the variants")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--steps", type=int, default=360)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", choices=list(ARMS), default=list(ARMS), help="a part of the arms")
+    parser.add_argument("--collect", action="store_true", help="train nothing, gather what is there")
+    parser.add_argument("--json", type=Path, help="with --collect: where to")
     args = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from x2edit_core.train.__main__ import prepare_host
 
     prepare_host("")
-    from x2edit_core.scenes import make_case
-
-    plan = Plan(args.base, args.folder, args.steps, args.cases, args.pool)
-    cases = [make_case(seed, split="heldout", size=SIDE) for seed in range(args.cases)]
-    results: dict[str, list[dict[str, float]]] = {}
-    for name in args.only or VARIANTS:
-        results[name] = [run(plan, name, seed, cases) for seed in range(args.seeds)]
-        print(table({name: results[name]}).splitlines()[-1], flush=True)
-    print(table(results))
-    figures = {"machine": machine(torch.device("cpu")), "steps": args.steps, "batch": BATCH, "cases": args.cases}
-    write_json(args.json, figures | {"variants": results})
+    lessons = list(LESSONS.values())
+    for said, words in SAID.items():
+        place = args.folder / f"pairs-{said.replace(' ', '-')}"
+        if not (place / "train.jsonl").exists():
+            write_pairs(place, "train", lessons, PAIRS, SIDE, words)
+    if not args.collect:
+        work(args.folder, args.steps, args.seeds, args.only)
+        return
+    size = {
+        "steps": args.steps,
+        "batch": BATCH,
+        "side": SIDE,
+        "pairs": PAIRS * len(LESSONS),
+        "scored": SCORED * len(LESSONS),
+    }
+    found = args.folder / "references.json"
+    if not found.exists():
+        write_json(found, references(args.folder))
+    known = json.loads(found.read_text(encoding="utf-8"))
+    figures = {"machine": machine(torch.device("cpu")), **size, "references": known}
+    write_json(args.json, figures | {"said": collected(args.folder, args.seeds)})
 
 
 if __name__ == "__main__":

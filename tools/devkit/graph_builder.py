@@ -39,7 +39,7 @@ class GraphBuilder:
         self._groups: list[Json] = []
         self._definitions: list[Json] = []
 
-    def node(self, kind: str, box: Box, title: str = "", models: Sequence[Json] = (), **inputs: Any) -> Node:
+    def node(self, kind: str, box: Box, title: str = "", /, models: Sequence[Json] = (), **inputs: Any) -> Node:
         """Add a node; an `Output` among the inputs becomes a link, anything else a widget's value."""
         if kind not in self._info:
             raise DevError(f"The host has no node {kind}.")
@@ -115,6 +115,10 @@ class GraphBuilder:
             self._links.append([number, given.node, index, node["id"], place, slot["type"]])
 
 
+_SEEDS = ("seed", "noise_seed")
+"""Whole numbers to which the page adds a choice of what becomes of them after a run, unless they say otherwise."""
+
+
 class Node:
     """A node in a graph under construction; `node["name"]` is one of its outputs."""
 
@@ -153,7 +157,7 @@ def _values(specs: Mapping[str, Sequence[Any]], inputs: Mapping[str, Any]) -> li
         options = spec[1] if len(spec) > 1 else {}
         given = inputs.get(name)
         values.append(_default(spec, options) if given is None or isinstance(given, Output) else given)
-        if options.get("control_after_generate"):
+        if options.get("control_after_generate", _type(spec[0]) == "INT" and name in _SEEDS):
             values.append("fixed" if given is not None else "randomize")
         if options.get("image_upload"):
             values.append("image")

@@ -1,4 +1,4 @@
-"""The templates of Qwen-Image with every node in sight: 40 steps as its authors do, and 8 with a Lightning LoRA."""
+"""The templates with every node in sight: Qwen-Image in 40 steps as its authors do and in 8 with a Lightning LoRA; training."""
 
 from __future__ import annotations
 
@@ -12,6 +12,63 @@ _VAE = "qwen_image_vae.safetensors"
 _ADAPTER = "X2Edit-Qwen/lora.safetensors"
 _LIGHTNING = "Qwen-Image-Lightning-8steps-V1.0.safetensors"
 _LEFT, _SAID, _MIDDLE, _RIGHT = 0, 380, 860, 1240
+
+
+_LESSON = "channels"
+_TAUGHT = f"""save_every = 1000
+[data]
+lesson = "{_LESSON}"
+cases = 240
+cache = "lessons"
+[adapter]
+top_k = 2
+[model]
+precision = "float32"
+[loss]
+time_law = "logit_normal"
+time_mean = 1.0
+time_spread = 1.2
+[optim]
+warmup = 10
+final = 0.05
+"""
+_TEACH_STEPS = 120
+
+
+def teach(graph: GraphBuilder) -> None:
+    """The embedded models learn an edit that is new to them, then do it on a scene that they never saw."""
+    models = graph.node("X2EditDemoModels", (0, 0, 320, 110), base="x2edit")
+    scene = graph.node(
+        "X2EditDemoScene", (0, 170, 320, 230), "A picture it never saw", task="remove subject", seed=5, lesson=_LESSON
+    )
+    trained = graph.node(
+        "X2EditTrain", (380, 0, 420, 660),
+        model=models["model"], clip=models["clip"], vae=models["vae"], dataset="scenes", name="my_first_edit",
+        kind="x2edit", steps=_TEACH_STEPS, batch=8, learning_rate=2e-3, rank=16, experts=4, size=128, seed=0, further=_TAUGHT,
+        again="new name",
+    )  # fmt: skip
+    graph.node("PreviewAny", (380, 800, 420, 110), "Its file", source=trained["path"])
+    graph.node("PreviewImage", (380, 990, 420, 270), "Its losses", images=trained["loss_plot"])
+    text = graph.node("CLIPTextEncode", (860, 0, 320, 60), text=scene["instruction"], clip=models["clip"])
+    guided = graph.node("FluxGuidance", (860, 160, 320, 60), conditioning=text["CONDITIONING"], guidance=3.5)
+    nothing = graph.node("ConditioningZeroOut", (860, 300, 320, 30), conditioning=text["CONDITIONING"])
+    reference = graph.node(
+        "X2EditReference", (860, 400, 320, 200),
+        conditioning=guided["CONDITIONING"], vae=models["vae"], image=scene["image"], size="keep",
+    )  # fmt: skip
+    applied = graph.node(
+        "X2EditApply", (860, 680, 320, 200), model=models["model"], adapter=trained["adapter"], task=scene["task"]
+    )
+    sampled = graph.node(
+        "KSampler", (860, 960, 320, 262),
+        model=applied["model"], positive=reference["conditioning"], negative=nothing["CONDITIONING"],
+        latent_image=reference["latent"], seed=1, steps=12, cfg=1.0, sampler_name="euler", scheduler="simple",
+    )  # fmt: skip
+    picture = graph.node("VAEDecode", (1240, 0, 440, 46), samples=sampled["LATENT"], vae=models["vae"])
+    graph.node(
+        "X2EditCompare", (1240, 130, 440, 480), before=scene["image"], after=picture["IMAGE"], target=scene["target"]
+    )
+    graph.node("SaveImage", (1240, 720, 440, 400), images=picture["IMAGE"], filename_prefix="x2edit/taught")
 
 
 def models_of(name: str, url: str, directory: str) -> list[Json]:

@@ -67,6 +67,29 @@ Open the template **Image Edit (ICEdit)**. Its note says which files go where.""
 请打开模板 **Image Edit (ICEdit)**，说明里写了每个文件放在哪里。""",
 )
 
+TEACH = Note(
+    "Teach it something new · miniature, 128 px",
+    """## Press Run: an adapter is trained, in about a minute and a half
+The embedded models have never seen the color channels of a picture rotated. **Train X2Edit Adapter** teaches it to them on scenes that are drawn for it; then they do it on a picture that was not among those. **X2Edit Compare** shows before, after and, by T, the exact answer.
+
+- **Its file** says where the adapter lies: **models/x2edit/my_first_edit.safetensors**. Run again, and the next one is **my_first_edit_2**: nothing is overwritten.
+- Another edit: change **lesson** in **A picture it never saw** and **[data] lesson** in the settings **further** below the training node, both to inversion, levels, solarise, two colours, grid, mirror or mosaic.
+- More steps, a better edit. Cancelling keeps what was learnt.
+
+## Your own edit, your own model
+Connect your model, CLIP and VAE loaders, name a folder of pairs in **dataset**, and set steps, rank and size as docs/training.md tells for your card.""",
+    "教它新的编辑 · 微型模型，128 像素",
+    """## 点击“运行”：训练一个适配器，约一分半钟
+内置模型从未见过颜色通道轮换的图片。**训练 X2Edit 适配器**用现画的场景教会它们，然后在一张没有学过的图片上做这个编辑。**X2Edit 对比**显示前、后，按 T 显示标准答案。
+
+- **Its file** 显示适配器的位置：**models/x2edit/my_first_edit.safetensors**。再次运行，下一个叫 **my_first_edit_2**，不会覆盖任何文件。
+- 换一个编辑：把场景节点的 **lesson** 和训练节点 **further** 里 **[data]** 的 lesson 都改成 inversion、levels、solarise、two colours、grid、mirror 或 mosaic。
+- 步数越多，编辑越好。取消会保留已学到的内容。
+
+## 你自己的编辑和模型
+连接你的模型、CLIP 和 VAE 加载器，在 **dataset** 里写图片对的文件夹，步数、秩和尺寸按 docs/training.md 里适合你显卡的设置。""",
+)
+
 _X2EDIT_TREE = """```
 models/
 ├ diffusion_models/ flux1-dev.safetensors   23.8 GB
@@ -300,31 +323,43 @@ As the template *Qwen-Image (all nodes)*, with a Lightning LoRA between the mode
 - [Lightning LoRA]({_LIGHTNING})，Apache-2.0；不是 X2Edit 作者的，他们训练时没有用它""",
 )
 
-_PICTURE = f"{_HF}/InstantX/FLUX.1-dev-IP-Adapter"
-_SIGLIP = f"{_HF}/Comfy-Org/sigclip_vision_384"
+_PICTURE = f"{HUGGING_FACE}/InstantX/FLUX.1-dev-IP-Adapter"
+_SIGLIP = f"{HUGGING_FACE}/Comfy-Org/sigclip_vision_384"
 PICTURE = Note(
     "Edit like a picture",
     f"""## Edit a picture, and show with another what to draw
 1. **Picture to edit**, **Instruction** and **X2Edit Task**: what to change, and where.
-2. **Picture that says what to draw**: a material, a style, a kind of thing. It says what, not where: `mask` of **X2Edit Image Tokens** keeps it to a place.
-3. Run. `image_strength` of **Apply X2Edit Adapter** is how much the second picture counts; 0 is without.
+2. **Picture that says what to draw**: a material, a style, a kind of thing. It says what, not where: **mask** of **X2Edit Image Tokens** keeps it to a place.
+3. Run. **image_strength** of **Apply X2Edit Adapter** is how much the second picture counts; 0 is without.
 
 ## Files beside those of *X2Edit (all nodes)*
-- [ip-adapter.bin]({_PICTURE}) of InstantX, 5.3 GB, into `models/x2edit`: **NON-COMMERCIAL**, as FLUX.1 dev is. A browser saves it to Downloads: move it.
-- [sigclip_vision_patch14_384.safetensors]({_SIGLIP}), 0.9 GB, into `models/clip_vision`
+- [ip-adapter.bin]({_PICTURE}) of InstantX, 5.3 GB, into **models/x2edit**: **NON-COMMERCIAL**, as FLUX.1 dev is. A browser saves it to Downloads: move it.
+- [sigclip_vision_patch14_384.safetensors]({_SIGLIP}), 0.9 GB, into **models/clip_vision**
 
-XLabs' `ip_adapter.safetensors` works as well, with CLIP ViT-L/14 in *Load CLIP Vision*; it is non-commercial too.""",
+XLabs' **ip_adapter.safetensors** works as well, with CLIP ViT-L/14 in *Load CLIP Vision*; it is non-commercial too.""",
     "照着一张图片编辑",
     f"""## 编辑一张图片，并用另一张说明要画什么
 1. **要编辑的图片**、**指令**和 **X2Edit 任务**：改什么、改哪里。
-2. **说明要画什么的图片**：材质、风格、某种东西。它只说明是什么，不说明在哪里：用 **X2Edit 图片提示** 的 `mask` 把它限制在一处。
-3. 运行。**应用 X2Edit 适配器** 的 `image_strength` 是第二张图的分量；0 等于没有它。
+2. **说明要画什么的图片**：材质、风格、某种东西。它只说明是什么，不说明在哪里：用 **X2Edit 图片提示** 的 **mask** 把它限制在一处。
+3. 运行。**应用 X2Edit 适配器** 的 **image_strength** 是第二张图的分量；0 等于没有它。
 
 ## 除 *X2Edit (all nodes)* 的文件之外
-- InstantX 的 [ip-adapter.bin]({_PICTURE})，5.3 GB，放进 `models/x2edit`：**不可商用**，与 FLUX.1 dev 一样。浏览器会存到“下载”，请移动过去。
-- [sigclip_vision_patch14_384.safetensors]({_SIGLIP})，0.9 GB，放进 `models/clip_vision`
+- InstantX 的 [ip-adapter.bin]({_PICTURE})，5.3 GB，放进 **models/x2edit**：**不可商用**，与 FLUX.1 dev 一样。浏览器会存到“下载”，请移动过去。
+- [sigclip_vision_patch14_384.safetensors]({_SIGLIP})，0.9 GB，放进 **models/clip_vision**
 
-也可以用 XLabs 的 `ip_adapter.safetensors`，这时 *加载 CLIP 视觉* 要选 CLIP ViT-L/14；它同样不可商用。""",
+也可以用 XLabs 的 **ip_adapter.safetensors**，这时 *加载 CLIP 视觉* 要选 CLIP ViT-L/14；它同样不可商用。""",
 )
 
-ALL = (TRY_X2EDIT, TRY_ICEDIT, X2EDIT, ICEDIT, ONLY_X2EDIT, ONLY_ICEDIT, SENTENCES, QWEN, QWEN_LIGHTNING, PICTURE)
+ALL = (
+    TRY_X2EDIT,
+    TRY_ICEDIT,
+    TEACH,
+    X2EDIT,
+    ICEDIT,
+    ONLY_X2EDIT,
+    ONLY_ICEDIT,
+    SENTENCES,
+    QWEN,
+    QWEN_LIGHTNING,
+    PICTURE,
+)

@@ -38,6 +38,7 @@ SETTINGS = {
     # No model to ask stands behind a headless run, and no person: the judge gives up at once, and the first stays.
     "X2EditChatFromEndpoint": {"base_url": "http://127.0.0.1:1/v1", "timeout": 1.0, "attempts": 1},
     "X2EditHumanJudge": {"timeout": 1.0},
+    "X2EditTrain": {"steps": 2, "size": 32},
     "X2EditEarlyFilter": {"seeds": 3, "early_steps": 2},
     "X2EditEarlyFilterAdvanced": {"seeds": 3},
 }

@@ -19,7 +19,7 @@ from .blueprints import ICEDIT, X2EDIT, Blueprint, Widget, make, make_of
 from .graph_builder import Box, GraphBuilder, Json
 from .host import find_host
 from .layout import REPO, WORKFLOWS
-from .node_templates import qwen_image
+from .node_templates import qwen_image, teach
 from .picture_template import edit_like_a_picture
 from .server import Server
 
@@ -83,7 +83,7 @@ _QWEN, _QWEN_LIGHTNING = partial(qwen_image, lightning=False), partial(qwen_imag
 # Small enough for the page to show at full size when it fits the graph into the window.
 _NOTE: Box = (0, 0, 400, 960)
 _SMALL_NOTE: Box = (0, 0, 400, 330)
-_SCENE: Box = (430, 0, 280, 190)
+_SCENE: Box = (430, 0, 280, 220)
 _PICTURE: Box = (430, 0, 280, 370)
 _SAID: Box = (430, 430, 280, 110)
 _SMALL_BOX: Box = (740, 0, 310, 190)
@@ -121,7 +121,7 @@ class Composer:
         scene = graph.node("X2EditDemoScene", _SCENE, task=task, seed=seed)
         given: Json = {name: scene[name] for name in ("image", "instruction", "task") if name in _sockets(box)}
         edit = graph.box(box, _SMALL_BOX, **given)
-        graph.node("PreviewAny", (430, 240, 280, 110), "Instruction", source=scene["instruction"])
+        graph.node("PreviewAny", (430, 300, 280, 110), "Instruction", source=scene["instruction"])
         graph.node("X2EditCompare", _COMPARE, before=scene["image"], after=edit["image"], target=scene["target"])
         graph.node("SaveImage", _SAVE, images=edit["image"], filename_prefix="x2edit/try")
         return graph.done(identity)
@@ -159,6 +159,7 @@ def _sockets(box: Json) -> list[str]:
 TEMPLATES: Mapping[str, Callable[[Composer, str], Json]] = {
     "Try it now - X2Edit": lambda c, key: c.try_now(_TRY_X2EDIT, notes.TRY_X2EDIT, "tone", 1, key),
     "Try it now - ICEdit": lambda c, key: c.try_now(_TRY_ICEDIT, notes.TRY_ICEDIT, "tone", 3, key),
+    "Try it now - Training": lambda c, key: c.all_nodes(teach, notes.TEACH, key),
     "Image Edit (X2Edit)": lambda c, key: c.one_box(X2EDIT, notes.X2EDIT, "x2edit/edit", False, key),
     "Image Edit (ICEdit)": lambda c, key: c.one_box(ICEDIT, notes.ICEDIT, "x2edit/icedit", False, key),
     "Only here (X2Edit)": lambda c, key: c.one_box(X2EDIT, notes.ONLY_X2EDIT, "x2edit/only_here", True, key),

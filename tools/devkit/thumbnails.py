@@ -33,6 +33,7 @@ _QWEN = "Qwen-Image 8 steps (all nodes)"
 EDITS: dict[str, tuple[str, str, int]] = {
     "Try it now - X2Edit": (_X2EDIT, "tone", 1),
     "Try it now - ICEdit": (_ICEDIT, "tone", 3),
+    "Try it now - Training": ("Try it now - Training", "remove subject", 5),
     "Image Edit (X2Edit)": (_X2EDIT, "remove subject", 0),
     "Image Edit (ICEdit)": (_ICEDIT, "tone", 1),
     "Only here (X2Edit)": (_X2EDIT, "remove subject", 1),

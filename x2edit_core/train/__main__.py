@@ -28,6 +28,7 @@ from .batches import Ranks
 from .checkpoints import claimed
 from .config import TrainConfig, load_config
 from .loop import StepReport, Stopped, Trainer
+from .pace import Pace
 from .parallel import in_turn, leave
 
 logger = logging.getLogger("x2edit.train")
@@ -183,7 +184,7 @@ def _preparing():  # noqa: ANN202
     def poll(done: int, total: int) -> None:
         if time.monotonic() - last[0] > 20:
             last[0] = time.monotonic()
-            logger.info("preparing data: %d of %d shards", done, total)
+            logger.info("preparing data: %d of %d", done, total)
 
     return poll
 
@@ -191,15 +192,17 @@ def _preparing():  # noqa: ANN202
 def _reporting(config: TrainConfig, minutes: float | None):  # noqa: ANN202
     deadline = time.monotonic() + minutes * 60 if minutes else float("inf")
     recent: list[StepReport] = []
+    whole = Pace(config.steps)
 
     def on_step(report: StepReport) -> None:
         recent.append(report)
+        whole.add(report.step, report.seconds)
         if report.step % config.log_every == 0 or report.step == config.steps:
             good = [item.loss for item in recent if not item.skipped]
             loss, seconds = sum(good) / max(1, len(good)), sum(item.seconds for item in recent) / len(recent)
             told = f"loss {loss:.4f}" if good else "no good step"
             pace = f"rate {report.rate:.3g}  {seconds * 1000:.0f} ms/step"
-            logger.info("step %d of %d  %s  %s", report.step, config.steps, told, pace)
+            logger.info("step %d of %d  %s  %s%s", report.step, config.steps, told, pace, whole.told())
             recent.clear()
         if time.monotonic() > deadline:
             raise Stopped

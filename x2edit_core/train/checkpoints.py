@@ -18,6 +18,8 @@ from ..files import missing_folders, remove_empty, save_pickled
 logger = logging.getLogger(__name__)
 _NAME = re.compile(r"^state-(\d+)\.pt$")
 LOCK_FILE = ".lock"
+START, NO_START = "adapter to start from", "none"
+"""The part of a run's models that it began from, and what it is called where the run began with new weights."""
 
 
 @contextlib.contextmanager
@@ -103,18 +105,20 @@ def require_same(saved: str, wanted: str, folder: Path) -> None:
         old, new = set(saved.splitlines()), set(wanted.splitlines())
         raise X2EditError(
             f"{folder} holds a run of another configuration. It had: {'; '.join(sorted(old - new)) or '–'}. Now: "
-            f"{'; '.join(sorted(new - old)) or '–'}. Name another output folder, or restore these values."
+            f"{'; '.join(sorted(new - old)) or '–'}. Name another output folder, or restore these values. "
+            'With go_on = "rates" its rates may differ, with "fresh" all of [optim], whose moments begin anew then.'
         )
 
 
 def require_same_models(saved: Mapping[str, str], wanted: Mapping[str, str], folder: Path) -> None:
     """Raise unless a state was learnt on the models that it is to go on with; both by part, as their fingerprints.
 
-    States of earlier versions do not say.
+    States of earlier versions do not say, and began with new weights.
     """
     if wanted and not saved:
         logger.warning("The state in %s does not say which models it was learnt on; they are taken to be these", folder)
-    if changed := [part for part, found in wanted.items() if saved.get(part, found) != found]:
+    unsaid = {START: NO_START}
+    if changed := [part for part, found in wanted.items() if saved.get(part, unsaid.get(part, found)) != found]:
         raise X2EditError(
             f"{folder} holds a run on another {' and another '.join(changed)} than connected or named now, by their weights "
             "or what is patched onto them. Go on with those that it began with, or name another output folder."

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from ..errors import X2EditError
 from ..flow import TimeLaw
+from ..miniature.lessons import LESSONS
 from ..miniature.qwen import HEAD
 from ..settings import ConfigError, FilePath, Range, parse_settings, range_faults, read_toml
 from ..tasks import TASK_COUNT, Task
@@ -22,6 +23,7 @@ Kind = Literal["x2edit", "moe", "lora", "icedit", "icedit_moe", "base"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 DatasetKind = Literal["scenes", "folder", "jsonl", "webdataset", "magicbrush", "omniedit"]
 Precision = Literal["float32", "bfloat16"]
+GoOn = Literal["same", "rates", "fresh"]
 Place = Annotated[str, FilePath]
 Count = Annotated[int, Range(1, 10**9)]
 Share = Annotated[float, Range(0, 1)]
@@ -96,7 +98,8 @@ class Flux2Config:
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """A new adapter. `alpha` 0 means the rank, so that the scale is 1; `plain_rank` is for ICEdit's plain sites.
+    """An adapter. `alpha` 0 means the rank, so that the scale is 1; `plain_rank` is for ICEdit's plain sites. `start` is the
+    file or folder of an earlier adapter to begin from, whose scale counts where `alpha` is 0.
 
     On FLUX.2 the host places `references`: `index` at the target's time, `index_timestep_zero` as clean tokens.
     """
@@ -110,6 +113,7 @@ class AdapterConfig:
     offset_512: Annotated[int, Range(0, 65536)] = 64
     offset_1024: Annotated[int, Range(0, 65536)] = 128
     references: Literal["index", "index_timestep_zero"] = "index"
+    start: Place = ""
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,8 @@ class DataConfig:
     `mix`: shares of `edit`, `copy` (the source as its own edit), `picture` (text to image), and for a base with FLUX
     Fill's channels also of `diptych` and `diptych_copy`, the first two side by side in one picture. `size`: side of scenes; for
     other kinds `512` or `1024` chooses the buckets. `tasks`: relative weight by task name, 1 where not named; `{}` takes
-    every sample once per epoch. `cache` keeps what is drawn and encoded; empty: beside the run.
+    every sample once per epoch. `cache` keeps what is drawn and encoded; empty: beside the run. `lesson` names an edit of
+    `miniature.lessons` that all scenes show instead of their own.
     """
 
     kind: DatasetKind = "scenes"
@@ -134,6 +139,7 @@ class DataConfig:
     tasks: Annotated[dict[str, float], Range(0, 10**6)] = field(default_factory=dict)
     workers: Annotated[int, Range(0, 256)] = 2
     drop_text: Share = 0.0
+    lesson: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,11 +180,24 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
+class ValidationConfig:
+    """What judges a run on the way. `share` of the edits is held out of learning; every `every` steps up to `samples` of them
+    give a loss, at the same noise and σ each time, and `drawn` of them are edited and compared with their targets."""
+
+    share: Annotated[float, Range(0, 0.9)] = 0.0
+    every: Count = 200
+    samples: Annotated[int, Range(1, 10**6)] = 64
+    drawn: Annotated[int, Range(0, 1024)] = 4
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A run. `steps` are optimiser steps of `accumulate` batches of `batch` samples, over all processes together.
 
     `shard`: of what each of several processes holds a share only: `none`, what is `trained` with its optimiser's state,
-    or `all`, the base's blocks too.
+    or `all`, the base's blocks too. A state is saved every `save_every` steps, and also after `save_minutes`, 0 for never.
+    `go_on`: what may differ from the run that lies in the output folder: nothing that shapes its steps (`same`), its rates
+    (`rates`), or all of its optimiser, whose moments begin anew then (`fresh`).
     """
 
     kind: Kind
@@ -195,6 +214,8 @@ class TrainConfig:
     tensorboard: bool = False
     device: str = ""
     shard: Shard = "none"
+    go_on: GoOn = "same"
+    save_minutes: Annotated[float, Range(0, 10**6)] = 10.0
     model: ModelConfig = field(default_factory=ModelConfig)
     flux: FluxConfig = field(default_factory=FluxConfig)
     qwen: QwenConfig = field(default_factory=QwenConfig)
@@ -203,6 +224,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
 
     def __post_init__(self) -> None:
         problems = list(_faults(self))
@@ -235,6 +257,10 @@ def _faults(config: TrainConfig) -> list[str]:
     faults += _model_faults(config)
     faults += _optimiser_faults(config.optim)
     faults += memory_faults(config)
+    if config.validation.share and not config.data.mix.get("edit"):
+        faults.append("validation.share holds out edits, and data.mix has none: give it a share of edit, or set 0")
+    if config.validation.share and config.kind == "base":
+        faults.append("validation.share is for adapters: a base is judged by `tools/dev.py bench scenes`. Set 0")
     if config.shard != "none":
         faults += _sharding_faults(config)
     return faults
@@ -256,6 +282,10 @@ def _data_faults(config: TrainConfig) -> list[str]:
         faults.append(f"data.path is empty: where does the {data.kind} data lie?")
     if data.kind != "scenes" and data.mix.get("picture"):
         faults.append("data.mix.picture works with kind scenes only")
+    if data.lesson and data.lesson not in LESSONS:
+        faults.append(f"data.lesson = {data.lesson!r}; there are: {', '.join(LESSONS)}")
+    if data.lesson and data.kind != "scenes":
+        faults.append(f"data.lesson = {data.lesson!r} changes scenes; data of kind {data.kind} has edits of its own")
     if data.kind == "scenes" and data.size % 16:
         faults.append(f"data.size = {data.size}: scenes need a multiple of 16, the side of one of FLUX's tokens")
     return faults + _task_faults(data)
@@ -322,6 +352,7 @@ def _model_faults(config: TrainConfig) -> list[str]:
         and model.train_text,
         f"model.precision = {model.precision!r}: a new {other} is trained in float32": bool(other)
         and model.precision != "float32",
+        "adapter.start is for adapters; kind base starts from model.base": trains_base and bool(config.adapter.start),
         "model.train_alignnet needs model.alignnet: a file of AlignNet, or new": model.train_alignnet
         and not model.alignnet,
     }
@@ -337,6 +368,7 @@ def _sharding_faults(config: TrainConfig) -> list[str]:
         "optim.moments = '8bit'": config.optim.moments == "8bit",
         "optim.fused_backward = true": config.optim.fused_backward,
         f"sample_every = {config.sample_every}": config.sample_every > 0,
+        f"validation.share = {config.validation.share:g}": config.validation.share > 0,
     }
     return [f"{entry} does not work with shard = {config.shard!r}" for entry, found in needs.items() if found]
 

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from ..files import replacing
 
 logger = logging.getLogger(__name__)
+HELD_COLOUR = "#d06010"
 _STEP = re.compile(r"[0-9]{1,18}")
 
 
@@ -79,8 +80,15 @@ class Board:
             self._writer.close()
 
 
-def plot_losses(steps: Sequence[int], losses: Sequence[float], width: int = 768, height: int = 384) -> Image.Image:
-    """The losses over the steps, thin, and their moving average, thick; the vertical axis is logarithmic.
+def plot_losses(
+    steps: Sequence[int],
+    losses: Sequence[float],
+    width: int = 768,
+    height: int = 384,
+    held: Sequence[tuple[int, float]] = (),
+) -> Image.Image:
+    """The losses over the steps, thin, their moving average, thick, and those of `held`-out samples, as dots on a line of
+    their own colour; the vertical axis is logarithmic.
 
     Steps that were skipped have no loss and are left out.
     """
@@ -94,27 +102,35 @@ def plot_losses(steps: Sequence[int], losses: Sequence[float], width: int = 768,
     if not len(values):
         draw.text((left + 8, top + 8), "no steps yet", fill="black")
         return sheet
-    low, high = float(np.log10(values.min())), float(np.log10(values.max()))
+    held = [(step, loss) for step, loss in held if step >= steps[0] and np.isfinite(loss) and loss > 0]
+    whole = np.concatenate((values, np.asarray([loss for _, loss in held])))
+    low, high = float(np.log10(whole.min())), float(np.log10(whole.max()))
     high = max(high, low + 0.05)
     span = max(steps[-1] - steps[0], 1)
 
-    def points(series: np.ndarray) -> list[tuple[float, float]]:
+    def points(series: np.ndarray, at: Sequence[int] = steps) -> list[tuple[float, float]]:
         shares = (np.log10(series) - low) / (high - low)
         return [
             (left + (step - steps[0]) / span * (right - left), bottom - float(share) * (bottom - top))
-            for step, share in zip(steps, shares, strict=True)
+            for step, share in zip(at, shares, strict=True)
         ]
 
     smooth = _smoothed(values)
     if len(values) > 1:
         draw.line(points(values), fill="#b8c8e8", width=1)
         draw.line(points(smooth), fill="#2050b0", width=3)
+    if held:
+        dots = points(np.asarray([loss for _, loss in held]), [step for step, _ in held])
+        draw.line(dots, fill=HELD_COLOUR, width=2)
+        for x, y in dots:
+            draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=HELD_COLOUR)
     for share in (0.0, 0.5, 1.0):
         y = bottom - share * (bottom - top)
         draw.text((6, y - 6), f"{10 ** (low + share * (high - low)):.3g}", fill="black")
     draw.text((left, bottom + 8), str(steps[0]), fill="black")
     draw.text((right - 48, bottom + 8), str(steps[-1]), fill="black")
-    draw.text((left + 8, 6), f"loss, at the end {smooth[-1]:.4g}", fill="black")
+    told = f"; held out {held[-1][1]:.4g}" if held else ""
+    draw.text((left + 8, 6), f"loss, at the end {smooth[-1]:.4g}{told}", fill="black")
     return sheet
 
 

@@ -24,7 +24,7 @@ from ..shift import FLUX_SCHEDULE, Spread
 from . import losses
 from .batches import Batches, Ranks
 from .checkpoints import load_newest, require_same, require_same_models, save_state
-from .config import TrainConfig, parse_config
+from .config import GoOn, OptimConfig, TrainConfig, ValidationConfig, parse_config
 from .data_identity import changes, identify
 from .fused import FusedBackward
 from .leaner import without_savings
@@ -33,14 +33,17 @@ from .optim import EMA, make_optimiser, never_adapted, rate_scale, set_rate, tol
 from .parallel import entire, local, shared_like, shared_state, spread
 from .preview import Decoder, Preview
 from .records import CONFIG_FILE, RunJournal, StepReport, Totals
-from .samples import Batch, TextEncoder
+from .samples import Batch, Pool, TextEncoder
 from .summary import summary_lines
+from .validation import Validation
 
 logger = logging.getLogger(__name__)
+BEST = "best"
+"""The folder within a run's that keeps the best state by held-out samples, and what was exported of it."""
 MOST_BAD, RECENT = 10, 20
 """So many bad steps among so many of the latest end a run; fewer are skipped and counted."""
 _FREE = ("steps", "save_every", "keep", "log_every", "sample_every", "sample_steps", "tensorboard", "device", "output",
-         "shard")  # fmt: skip
+         "shard", "go_on", "save_minutes")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Parts:
 
     `blocks` are the base's, which several processes may share out, frozen or part of `weights`. `models` names what the
     run stands on, by part: it goes on with the same alone. `remarks` are for the summary of the run. `schedule` are the base's
-    own sigmas, for pictures on the way.
+    own sigmas, for pictures on the way. `held` are the samples kept out of learning.
     """
 
     model: Model
@@ -65,6 +68,7 @@ class Parts:
     models: Mapping[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     schedule: Spread = FLUX_SCHEDULE
+    held: Pool | None = None
 
 
 class Stopped(Exception):
@@ -88,16 +92,24 @@ class Trainer:
         self.step = 0
         self._between_steps = True
         self._identity = _identity(config)
+        self._began = 0
+        """The step at which the optimiser's moments, and its schedule, began."""
         self.notes: list[str] = []
         self.bad: list[int] = []
         self._unpaired = self._contrasted = 0
         self._keep = config.keep
+        self._saved = time.monotonic()
+        self.best: dict[str, float] = {}
+        """Step and loss of the best validation so far; empty where there was none."""
         self._data = identify(parts.batches.pools) if parts.ranks.rank == 0 else {}
         self._resume()
         self._journal = RunJournal(config, self.step) if parts.ranks.rank == 0 else None
         self._preview = None
         if config.sample_every and parts.decode and parts.ranks.rank == 0:
             self._preview = Preview(parts.batches.first(), parts.decode, config.sample_steps, parts.schedule)
+        self._validation = None
+        if parts.held and parts.ranks.rank == 0:
+            self._validation = Validation(config, parts.held, parts.decode, parts.schedule)
 
     def run(self, on_step: Callable[[StepReport], None] = lambda report: None) -> Path | None:
         """Train to the end and return the exported result; None where another process exports, or nothing was learnt.
@@ -137,15 +149,23 @@ class Trainer:
         done, wanted = self.step, self.config.steps
         if done > wanted:
             return f"{done} steps were done before and {wanted} are asked for, so nothing was trained"
-        return f"{done} of {wanted} steps done"
+        best = ""
+        if self.best and self.best["step"] < done:
+            at, loss = int(self.best["step"]), self.best["loss"]
+            best = f"; by the held-out samples step {at} was the best (loss {loss:.4f}): {self.config.folder / BEST}"
+        return f"{done} of {wanted} steps done{best}"
 
     def _train(self, on_step: Callable[[StepReport], None]) -> None:
         """Steps to the end; raises `Stopped` in every process where `on_step` raises it in one."""
+        if self._validation and not self.step:
+            self._validate(self._validation)
         while self.step < self.config.steps:
             report = self._advance()
             if self._preview and self.step % self.config.sample_every == 0:
                 self._draw(self._preview)
-            if self.step % self.config.save_every == 0 and self.step < self.config.steps:
+            if self._validation and (self.step % self.config.validation.every == 0 or self.step == self.config.steps):
+                self._validate(self._validation)
+            if self.step < self.config.steps and self._any(self._due()):
                 self._save_whole()
             wanted = False
             try:
@@ -154,6 +174,30 @@ class Trainer:
                 wanted = True
             if self._any(wanted):
                 raise Stopped
+
+    def _due(self) -> bool:
+        """Whether a state is to be saved now, by steps or by the clock of this process."""
+        late = 0 < self.config.save_minutes * 60 <= time.monotonic() - self._saved
+        return late or self.step % self.config.save_every == 0
+
+    def _validate(self, validation: Validation) -> None:
+        """Score the weights as they would be exported; the best so far are kept apart."""
+        sheet = self.config.folder / "samples" / f"validation-{self.step:07d}.png"
+        with self.averaged():
+            score = validation.score(self.parts.model, self.parts.text, sheet)
+        if self._journal:
+            self._journal.add_validation(self.step, score)
+        drawn = f", edits {score.psnr_db:.2f} dB" if math.isfinite(score.psnr_db) else ""
+        logger.info("step %d  held-out loss %.4f%s", self.step, score.loss, drawn)
+        if self._learnt and score.loss < self.best.get("loss", math.inf):
+            self.best = {"step": float(self.step), "loss": score.loss}
+            self._save_best()
+
+    def _save_best(self) -> None:
+        folder = self.config.folder / BEST
+        save_state(folder, self.step, self._content(), 1)
+        with self.averaged():
+            self.parts.export(folder, self.step)
 
     def _any(self, wanted: bool) -> bool:
         """Whether one of the processes wants it."""
@@ -224,7 +268,7 @@ class Trainer:
     def _advance(self) -> StepReport:
         started = time.perf_counter()
         config = self.config
-        rate = config.optim.rate * rate_scale(self.step, config.steps, config.optim)
+        rate = config.optim.rate * rate_scale(self.step - self._began, config.steps - self._began, config.optim)
         set_rate(self._optimiser, rate)
         totals = Totals()
         for part in range(config.accumulate):
@@ -329,35 +373,50 @@ class Trainer:
         return weights.to(self.parts.model.device)
 
     def _save(self) -> Path | None:
-        content = {
+        content = self._content()
+        if self._spread.sharded:
+            content = entire(content)
+        if not self.parts.ranks.rank:
+            save_state(self.config.folder, self.step, content, self._keep)
+        self._saved = time.monotonic()
+        return self.export() if self._spread.sharded or not self.parts.ranks.rank else None
+
+    def _content(self) -> dict[str, Any]:
+        """A state: all that a run goes on from."""
+        return {
             "step": self.step,
             "skipped": list(self.bad),
             "data": self._data,
             "config": self._identity,
             "models": dict(self.parts.models),
+            "go_on": self.config.go_on,
+            "began": self._began,
             "weights": {name: weight.detach() for name, weight in self._named.items()},
             "optimiser": self._optimiser.state_dict(),
             "average": self._average.state_dict(),
+            "best": dict(self.best),
         }
-        if self._spread.sharded:
-            content = entire(content)
-        if not self.parts.ranks.rank:
-            save_state(self.config.folder, self.step, content, self._keep)
-        return self.export() if self._spread.sharded or not self.parts.ranks.rank else None
 
     @torch.no_grad()
     def _resume(self) -> None:
         state = load_newest(self.config.folder)
         if state is None:
             return
-        require_same(_renewed(state["config"]), self._identity, self.config.folder)
+        saved, go_on = _renewed(state["config"]), self.config.go_on
+        require_same(_relaxed(saved, go_on), _relaxed(self._identity, go_on), self.config.folder)
         require_same_models(state.get("models") or {}, self.parts.models, self.config.folder)
         for name, weight in self._named.items():
             weight.copy_(shared_like(state["weights"][name], weight))
-        self._optimiser.load_state_dict(shared_state(state["optimiser"], list(self._named.values())))
-        average = {name: shared_like(value, self._named[name]) for name, value in state["average"].items()}
-        self._average.load_state_dict(average)
         self.step, self.bad = state["step"], list(state.get("skipped") or [])
+        self._began, self.best = int(state.get("began", 0)), dict(state.get("best") or {})
+        if go_on == "fresh" and (saved != self._identity or state.get("go_on") != go_on):
+            self._began = self.step
+            self._average = EMA(self._named, self.config.optim.ema)
+            self._note(f"The optimiser's moments and its schedule begin anew after step {self.step}")
+        else:
+            self._optimiser.load_state_dict(shared_state(state["optimiser"], list(self._named.values())))
+            average = {name: shared_like(value, self._named[name]) for name, value in state["average"].items()}
+            self._average.load_state_dict(average)
         logger.info("going on after step %d", self.step)
         if changed := changes(state.get("data") or {}, self._data):
             self._note(
@@ -385,8 +444,30 @@ def _identity(config: TrainConfig) -> str:
     """
     default: dict[str, Any] = {item.name: item.default for item in dataclasses.fields(TrainConfig)}
     data = dataclasses.replace(config.data, path="data", cache="", workers=0)
+    config = without_savings(config)
+    adapter = dataclasses.replace(config.adapter, start="")
     free = {name: default[name] for name in _FREE if default[name] is not dataclasses.MISSING}
-    return to_toml(dataclasses.replace(without_savings(config), data=data, **{**free, "steps": 1, "output": "run"}))
+    judged = ValidationConfig(share=config.validation.share)
+    parts = {"data": data, "adapter": adapter, "validation": judged}
+    return to_toml(dataclasses.replace(config, **parts, **{**free, "steps": 1, "output": "run"}))
+
+
+_RATES = ("rate", "warmup", "final")
+
+
+def _relaxed(identity: str, go_on: GoOn) -> str:
+    """A run's identity without what may differ where it goes on."""
+    if go_on == "same":
+        return identity
+    try:
+        config = parse_config(parse_toml(identity, Path(CONFIG_FILE)))
+    except X2EditError:
+        return identity
+    fresh = OptimConfig()
+    rates = dataclasses.replace(config.optim, **{name: getattr(fresh, name) for name in _RATES})
+    if config.optim.name == "prodigy":
+        rates = dataclasses.replace(rates, rate=1.0)
+    return _identity(dataclasses.replace(config, optim=fresh if go_on == "fresh" else rates))
 
 
 def _renewed(saved: str) -> str:

@@ -16,8 +16,10 @@ from . import losses
 from .config import TrainConfig
 from .journal import Board, Table
 from .samples import Batch
+from .validation import COLUMNS, Score
 
 CONFIG_FILE = "config.toml"
+VALIDATION_FILE = "validation.csv"
 _LOSS_COLUMNS = ("loss", "flow", "contrast", "balance", "gradient", "rate", "seconds")
 
 
@@ -78,6 +80,7 @@ class RunJournal:
         self._losses = Table(folder / "losses.csv", _LOSS_COLUMNS, resumed_at)
         self._tasks = Table(folder / "tasks.csv", [task.english for task in Task], resumed_at)
         self._usage: Table | None = None
+        self._validation: Table | None = None
         self._board = Board(folder / "tensorboard", config.tensorboard)
         self._by_task: dict[int, list[float]] = {}
 
@@ -93,6 +96,14 @@ class RunJournal:
             self._board.add(report.step, values | {f"task/{name}": value for name, value in means.items()})
             self._by_task.clear()
             self._add_usage(report.step, [] if report.skipped else totals.usage)
+
+    def add_validation(self, step: int, score: Score) -> None:
+        if self._validation is None:
+            self._validation = Table(self._folder / VALIDATION_FILE, COLUMNS, self._resumed_at)
+        values = dataclasses.asdict(score)
+        self._validation.add(step, values)
+        shown = {f"validation/{name}": values[name] for name in ("loss", "psnr_db") if math.isfinite(values[name])}
+        self._board.add(step, shown)
 
     def _add_usage(self, step: int, usage: list[Tensor]) -> None:
         if not usage:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from ..data.summary import DataSummary
 from ..files import save_atomically
 from ..geometry import Size
+from ..miniature.lessons import Lesson, fingerprint, lesson_named
 from ..tasks import Task
 from .config import DataConfig
 from .draw import SceneSet, drawn_shards
@@ -110,13 +112,14 @@ def _pool(
     tasks: list[int] = []
     folder = cache / "pictures"
     shards = wanted.shards()
-    files = [_latent_file(cache, wanted, shard, form, encoder) for shard in shards]
+    lesson = lesson_named(config.lesson) if config.lesson and wanted.what == "edit" else None
+    files = [_latent_file(cache, wanted, shard, form, encoder, lesson) for shard in shards]
     lazy = drawn_shards(wanted, folder, config.workers, poll) if not all(file.exists() for file in files) else None
     for number, file in enumerate(files):
         shard = next(lazy) if lazy else None
         if not file.exists():
             assert shard is not None
-            _encode(shard, form, encoder, file)
+            _encode(shard if lesson is None else _taught(shard, lesson), form, encoder, file)
         with safe_open(file, framework="pt") as stored:
             for name in stored.keys():  # noqa: SIM118
                 parts.setdefault(name, []).append(stored.get_tensor(name))
@@ -128,10 +131,20 @@ def _pool(
     return ScenePool(form, mode, {name: torch.cat(found) for name, found in parts.items()}, words, tasks, wanted.size)
 
 
-def _latent_file(cache: Path, wanted: SceneSet, shard: tuple[int, int], form: Form, encoder: PictureEncoder) -> Path:
+def _latent_file(
+    cache: Path, wanted: SceneSet, shard: tuple[int, int], form: Form, encoder: PictureEncoder, lesson: Lesson | None
+) -> Path:
     pictures = wanted.file(Path(), *shard)
-    key = hashlib.sha256(f"{pictures.parent.name}/{encoder.fingerprint}/{form}".encode()).hexdigest()[:16]
+    taught = f"/{lesson.name}/{fingerprint()}" if lesson else ""
+    key = hashlib.sha256(f"{pictures.parent.name}/{encoder.fingerprint}/{form}{taught}".encode()).hexdigest()[:16]
     return cache / "latents" / key / pictures.with_suffix(".safetensors").name
+
+
+def _taught(shard: Mapping[str, object], lesson: Lesson) -> dict[str, object]:
+    """A shard's pictures with the lesson's edit in place of their own."""
+    sources = np.asarray(shard["source"])
+    told = {"words": [lesson.instruction] * len(sources), "tasks": [lesson.task.id] * len(sources)}
+    return {**shard, "target": np.stack([lesson.apply(source) for source in sources]), **told}
 
 
 def _encode(shard: Mapping[str, object], form: Form, encoder: PictureEncoder, file: Path) -> None:

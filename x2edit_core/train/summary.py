@@ -44,6 +44,30 @@ def warnings(config: TrainConfig, pools: Mapping[Mode, Pool]) -> list[str]:
     return [f"Warning: {text}." for text in found]
 
 
+MINIATURE_SIDE, FLUX_SIDE = 128, 512
+
+
+def unsuited(config: TrainConfig, miniature: bool) -> list[str]:
+    """Settings that fit a base of the other size: those of full size and the miniatures have little in common."""
+    found = []
+    adamw = config.optim.name == "adamw"
+    if miniature and config.data.size > 2 * MINIATURE_SIDE:
+        found.append(
+            f"size = {config.data.size} on a miniature, which was made for {MINIATURE_SIDE} px: set size = 128"
+        )
+    if miniature and adamw and config.optim.rate < 5e-4:
+        found.append(f"a rate of {config.optim.rate:g} suits a base of full size; a miniature learns at 0.001 to 0.002")
+    if miniature and config.adapter.rank > 48:
+        found.append(f"rank = {config.adapter.rank} is a quarter of a miniature's width or more: 16 is plenty")
+    if not miniature and config.data.size < FLUX_SIDE // 2:
+        found.append(
+            f"size = {config.data.size} on a base of full size, which was made for 512 and 1024 px: set size = 512"
+        )
+    if not miniature and adamw and config.optim.rate >= 1e-3:
+        found.append(f"a rate of {config.optim.rate:g} suits a miniature; a base of full size bears about 0.0001")
+    return [f"Warning: {text}." for text in found]
+
+
 def _can_pair(config: TrainConfig, pool: Pool) -> bool:
     pairs = Counter(zip(pool.buckets, pool.tasks, strict=True))
     return config.batch > 1 and (bool(config.data.tasks) or max(pairs.values()) > 1)

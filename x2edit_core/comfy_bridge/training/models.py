@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...adapters.adapter import Adapter
 from ...errors import ModelMismatchError, X2EditError
 from ...families import FLUX1, FLUX2, QWEN_IMAGE, Family, family_of
 from ...miniature import BASES
@@ -32,11 +33,12 @@ _EMBEDDED_BASES = {QWEN_IMAGE.name: "qwen", FLUX2.name: "flux2"}
 
 @dataclass(frozen=True)
 class HostModels:
-    """What a graph connects, or what a configuration names."""
+    """What a graph connects, or what a configuration names; `start` is an adapter to begin from, if one is connected."""
 
     model: Any
     clip: Any
     vae: Any
+    start: Adapter | None = None
 
 
 def load_models(config: ModelConfig) -> HostModels:

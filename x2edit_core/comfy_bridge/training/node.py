@@ -21,6 +21,8 @@ from ...train.checkpoints import claimed
 from ...train.config import TrainConfig, parse_config
 from ...train.journal import plot_losses, read_table
 from ...train.loop import StepReport, Trainer
+from ...train.pace import Pace
+from ...train.records import VALIDATION_FILE
 from ...train.sources import detect_kind
 from ..folders import FOLDER
 from ..host import comfy
@@ -56,7 +58,7 @@ def node_config(dataset: str, name: str, values: dict[str, Any], further: str) -
     dataset = clean_path(dataset)
     place = None if dataset in ("", SCENES) else allowed_path(dataset, "The data set")
     data = {"kind": SCENES, "path": ""} if place is None else {"kind": detect_kind(place), "path": str(place)}
-    runs = Path(folder_paths.get_output_directory()) / "x2edit_training"
+    runs = _runs()
     merged: dict[str, Any] = {**values, "data": {**data, **values.get("data", {})}}
     merged["model"] = {"base": "connected", **values.get("model", {})}
     for key, value in parse_toml(further, Path("further settings")).items():
@@ -76,11 +78,33 @@ def adapter_name(name: str) -> str:
     return plain_name(without_suffix(name.strip(), SUFFIX), _NAME)
 
 
+def next_name(name: str) -> str:
+    """`name`, or the first of NAME_2, NAME_3 … under which there is neither a run nor an adapter.
+
+    Raises `X2EditError` for what cannot be a name, before anything is looked for.
+    """
+    wanted = adapter_name(name)
+    for candidate in (wanted, *(f"{wanted}_{number}" for number in range(2, 10_000))):
+        taken = (_runs() / candidate, _shelf() / f"{candidate}{SUFFIX}")
+        if not any(place.exists() for place in taken):
+            return candidate
+    return wanted
+
+
+def _runs() -> Path:
+    return Path(folder_paths.get_output_directory()) / "x2edit_training"
+
+
+def _shelf() -> Path:
+    return Path(folder_paths.get_folder_paths(FOLDER)[0])
+
+
 def train_in_graph(config: TrainConfig, models: HostModels, name: str, node_id: str | None = None) -> Trained:
     """Train, or go on with an earlier run of this name; cancelling the graph keeps what was learnt and its file."""
     bar = comfy.utils.ProgressBar(config.steps)
-    target = Path(folder_paths.get_folder_paths(FOLDER)[0]) / f"{adapter_name(name)}{SUFFIX}"
+    target = _shelf() / f"{adapter_name(name)}{SUFFIX}"
     said: list[str] = []
+    pace = Pace(config.steps)
 
     def say(*lines: str) -> None:
         said.extend(line for line in lines if line and line not in said)
@@ -92,8 +116,10 @@ def train_in_graph(config: TrainConfig, models: HostModels, name: str, node_id: 
 
     def on_step(report: StepReport) -> None:
         preview = None
+        pace.add(report.step, report.seconds)
         if report.step % _PREVIEW_EVERY == 0 or report.step == config.steps:
             preview = ("JPEG", plot_of(config.folder), 768)
+            show_on_node("\n".join([*said, f"step {report.step} of {config.steps}{pace.told()}"]), node_id)
         bar.update_absolute(report.step, config.steps, preview)
         poll(report.step, config.steps)
 
@@ -109,7 +135,7 @@ def train_in_graph(config: TrainConfig, models: HostModels, name: str, node_id: 
             say(*_warned(shelf.told, *trainer.notes))
     if result is None or published is None:
         raise X2EditError(f"Training stopped before a step of it was done; there is no adapter {name!r} yet.")
-    say(f"{trainer.outcome}; the adapter is {published.name}")
+    say(f"{trainer.outcome}; the adapter is {published}")
     return Trained(load_managed(published), published, from_bytes(np.asarray(plot_of(config.folder))))
 
 
@@ -122,4 +148,5 @@ def _warned(*texts: str) -> list[str]:
 
 def plot_of(folder: Path) -> Any:
     rows = read_table(folder / "losses.csv")
-    return plot_losses([int(row["step"]) for row in rows], [float(row["loss"]) for row in rows])
+    held = [(int(row["step"]), float(row["loss"])) for row in read_table(folder / VALIDATION_FILE)]
+    return plot_losses([int(row["step"]) for row in rows], [float(row["loss"]) for row in rows], held=held)

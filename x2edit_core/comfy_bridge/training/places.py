@@ -36,6 +36,8 @@ BOUNDS = {
     "adapter.experts": Range(1, 64),
     "adapter.rank": Range(1, 1024),
     "adapter.plain_rank": Range(0, 1024),
+    "validation.samples": Range(1, 4096),
+    "validation.drawn": Range(0, 64),
 }
 """Of a run in a graph, tighter than the script's: nobody is asked whether this machine has the room and the time."""
 
@@ -112,7 +114,11 @@ def confined(config: TrainConfig) -> TrainConfig:
     if model.alignnet and model.alignnet != NEW:
         folders = tuple(Path(folder) for folder in folder_paths.get_folder_paths(FOLDER))
         model = replace(model, alignnet=str(allowed_path(model.alignnet, "model.alignnet", folders)))
-    return replace(config, data=data, model=model)
+    adapter = config.adapter
+    if adapter.start:
+        folders = tuple(Path(folder) for kind in (FOLDER, "loras") for folder in folder_paths.get_folder_paths(kind))
+        adapter = replace(adapter, start=str(allowed_path(adapter.start, "adapter.start", folders)))
+    return replace(config, data=data, model=model, adapter=adapter)
 
 
 def _faults(config: TrainConfig) -> Iterator[str]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...adapters.adapter import Adapter, AdapterSpec
-from ...adapters.checkpoint import ICEDIT_FILE, RELEASED_FILE, save_adapter
+from ...adapters.checkpoint import ICEDIT_FILE, RELEASED_FILE, load_adapter, save_adapter
 from ...adapters.formats import released_icedit, released_x2edit
 from ...alignnet import save_alignnet
 from ...errors import X2EditError
@@ -24,6 +24,7 @@ from ...miniature.text import TextConfig
 from ...train.adapters import new_adapter, spec_for
 from ...train.aligned import AlignedText
 from ...train.batches import Batches, Ranks
+from ...train.checkpoints import NO_START, START
 from ...train.config import TrainConfig
 from ...train.disk_data import DiskPool, SkippedList, disk_pools
 from ...train.embedded import EmbeddedPatches, EmbeddedPictures, EmbeddedText
@@ -31,6 +32,9 @@ from ...train.forms import Form, form_of
 from ...train.loop import Parts
 from ...train.samples import Mode, PictureEncoder
 from ...train.scene_data import ScenePool, scene_pools
+from ...train.start import begun_from, fingerprint
+from ...train.summary import unsuited
+from ...train.validation import held_out
 from ..families import base_of
 from ..host import comfy, load_tensors
 from ..miniature import is_demo_clip
@@ -54,6 +58,8 @@ from .trainables import TRAINABLE
 logger = logging.getLogger(__name__)
 RESULT, RELEASED = "adapter.safetensors", "released"
 BASE_RESULT, FILL_RESULT, TEXT_RESULT = "base.safetensors", "fill.safetensors", "text.safetensors"
+SMALL_WIDTH = 512
+"""A base of at most this width is a miniature."""
 _UP = re.compile(r"\.(up|lora_B)\.")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Poll = Callable[[int, int], None]
@@ -163,7 +169,16 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
     family, network = base_of(models.model)
     spec = spec_for(config.kind, config.adapter, family.shape_of(network), family)
     require_trainable(spec, config)
-    dtype, stands_on = _DTYPES[config.model.precision], identities(models)
+    earlier = models.start or (load_adapter(Path(config.adapter.start)) if config.adapter.start else None)
+    dtype = _DTYPES[config.model.precision]
+    stands_on = identities(models) | {START: fingerprint(earlier) if earlier else NO_START}
+    task_aware = config.kind == "x2edit"
+    adapter = (
+        begun_from(earlier, spec, config.adapter, task_aware, config.seed)
+        if earlier
+        else new_adapter(spec, task_aware, config.seed)
+    )
+    spec = adapter.spec
     pictures = HostPictures(models.vae, models.model)
     form = form_of(config.kind, family)
     if form == "named" and is_demo_clip(models.clip):
@@ -172,7 +187,7 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
     flux, keeper, stream = frozen_base(models.model, dtype, config.model)
     device = next(flux.parameters()).device
     text = text_of(models.clip, config, flux, None if stream else keeper, device)
-    remarks: list[str] = []
+    remarks = [f"it begins from {earlier.source}, {earlier.describe()}"] if earlier else []
     unsaid: set[str] = set()
     if isinstance(text, StoredText):
         qwen = family is QWEN_IMAGE
@@ -190,7 +205,7 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
             spec.top_k,
             RESULT,
         )
-    adapter = new_adapter(spec, config.kind == "x2edit", config.seed).to(device)
+    adapter.to(device)
     if config.optim.state == "bfloat16":
         adapter.to(torch.bfloat16)
     model = TRAINABLE[family.name](flux, adapter, _settings(config, flux, dtype, autocast=False), stream)
@@ -206,7 +221,14 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
             save_alignnet(learnt, folder / RELEASED / released_x2edit.ALIGNNET_FILE)
         return folder / RESULT
 
-    batches, blocks = Batches(pools, config, ranks, SkippedList(config.cache), unsaid), blocks_of(flux)
+    learnt_from, held = pools, None
+    if config.validation.share:
+        learnt_from, held = held_out(pools, config.validation.share, config.seed)
+        held = held.saying(unsaid)
+        remarks.append(
+            f"{len(held.tasks)} edits are held out and judge the run, {len(learnt_from['edit'].tasks)} are learnt from"
+        )
+    batches, blocks = Batches(learnt_from, config, ranks, SkippedList(config.cache), unsaid), blocks_of(flux)
     weights = nn.ModuleDict({"adapter": adapter, "alignnet": learnt}) if learnt else adapter
     return Parts(
         model,
@@ -219,8 +241,13 @@ def _adapter_parts(config: TrainConfig, ranks: Ranks, models: HostModels, poll: 
         decode=pictures.decode,
         blocks=blocks,
         models=stands_on,
-        remarks=remarks + _memory(config, flux, pools, text, ranks),
+        remarks=[
+            *remarks,
+            *unsuited(config, spec.shape.hidden <= SMALL_WIDTH),
+            *_memory(config, flux, pools, text, ranks),
+        ],
         schedule=family.schedule,
+        held=held,
     )
 
 
