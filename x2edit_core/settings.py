@@ -150,6 +150,8 @@ def _value(hint: Any, value: Any, name: str, problems: list[str], outside: list[
         if isinstance(value, Mapping):
             return _parse(typing.cast(type, hint), value, f"{name}.", problems, outside)
         problems.append(f"{name}: a table was expected")
+    elif _holds_settings(hint):
+        return _several(hint, value, name, problems, outside)
     elif get_origin(hint) is Literal:
         if value not in get_args(hint):
             problems.append(f"{name} = {value!r}; one of {', '.join(map(str, get_args(hint)))} was expected")
@@ -160,6 +162,23 @@ def _value(hint: Any, value: Any, name: str, problems: list[str], outside: list[
     elif _is_shares(hint):
         return {key: float(share) for key, share in value.items()}
     return value
+
+
+def _holds_settings(hint: Any) -> bool:
+    return isinstance(hint, types.GenericAlias) and dataclasses.is_dataclass(get_args(hint)[-1])
+
+
+def _several(hint: Any, value: Any, name: str, problems: list[str], outside: list[str]) -> Any:
+    """A list of tables (`[[name]]`) or a table of them (`[name.entry]`), each as the dataclass that `hint` holds."""
+    cls = get_args(hint)[-1]
+    if get_origin(hint) is list and isinstance(value, list):
+        items = [(f"{name}[{index}]", item) for index, item in enumerate(value)]
+        return [_value(cls, item, place, problems, outside) for place, item in items]
+    if get_origin(hint) is dict and isinstance(value, Mapping):
+        return {key: _value(cls, item, f"{name}.{key}", problems, outside) for key, item in value.items()}
+    wanted = f"[[{name}]]" if get_origin(hint) is list else f"[{name}.NAME]"
+    problems.append(f"{name}: tables were expected, written {wanted}")
+    return None
 
 
 def _fits(hint: Any, value: Any) -> bool:
