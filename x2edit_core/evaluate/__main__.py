@@ -15,10 +15,12 @@ from pathlib import Path
 from ..data.summary import summary_of
 from ..errors import X2EditError
 from ..settings import to_toml
-from ..workflow.client import Client
+from ..workflow.client import Client, Graph
+from ..workflow.pool import Host, Pool
 from .cases import Case, CaseError
 from .config import EvaluateConfig, load_config, scoring_key
 from .editor import Editor, load_graph
+from .pooled import PooledEditor
 from .report import PAGE, write_report
 from .run import Evaluation, Outcome
 from .scenes import round_trip_for
@@ -26,6 +28,8 @@ from .scores import scorer
 from .selection import selected
 
 logger = logging.getLogger("x2edit.evaluate")
+PATIENCE_S = 120.0
+"""How long several hosts may all be gone before the run ends."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,7 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m x2edit_core.evaluate", description="Edit many pictures through a workflow and score the edits."
     )
     parser.add_argument("config", type=Path, help="a TOML file; docs/evaluate.md explains every entry")
-    parser.add_argument("--address", help="of the ComfyUI to use, instead of the configuration's")
+    parser.add_argument(
+        "--address",
+        action="append",
+        help="of the ComfyUI to use, instead of the configuration's; several share the work",
+    )
     parser.add_argument("--workflow", help="instead of the configuration's")
     parser.add_argument("--output", help="folder to write to, instead of the configuration's")
     parser.add_argument(
@@ -41,7 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    given = {name: getattr(options, name) for name in ("address", "workflow", "output")}
+    given = {name: getattr(options, name) for name in ("workflow", "output")}
+    if options.address:
+        given |= {"address": options.address[0], "addresses": options.address[1:]}
     try:
         config = load_config(options.config, **given)
         return _show(config) if options.dry_run else _run(config)
@@ -75,7 +85,7 @@ def _told(config: EvaluateConfig) -> Iterable[Case | CaseError]:
 def _run(config: EvaluateConfig) -> int:
     client = Client(config.address)
     graph = load_graph(Path(config.workflow), client)
-    editor = Editor(client, graph, config.places.parsed(), config.timeout)
+    editor = _editor(config, client, graph)
     measures = scorer(config, round_trip_for(graph))
     evaluation = Evaluation(editor, measures, Path(config.output), config.seed, scoring_key(config))
     outcomes: list[Outcome] = []
@@ -92,6 +102,15 @@ def _run(config: EvaluateConfig) -> int:
             write_report(outcomes, Path(config.output), f"{Path(config.workflow).stem} on {config.cases.kind}")
             logger.info("%s", Path(config.output) / PAGE)
     return 0
+
+
+def _editor(config: EvaluateConfig, client: Client, graph: Graph) -> Editor | PooledEditor:
+    """On one host, or on all of them where there are several."""
+    places = config.places.parsed()
+    if not config.addresses:
+        return Editor(client, graph, places, config.timeout)
+    hosts = [Host(one) for one in (client, *map(Client, config.addresses))]
+    return PooledEditor(Pool(hosts, patience_s=PATIENCE_S), graph, places, config.timeout)
 
 
 if __name__ == "__main__":
