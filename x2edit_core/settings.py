@@ -62,6 +62,12 @@ def range_faults(settings: Any, prefix: str = "") -> Iterator[str]:
         value = getattr(settings, name)
         if dataclasses.is_dataclass(value):
             yield from range_faults(value, f"{prefix}{name}.")
+        elif _holds_settings(hint):
+            entries = (
+                value.items() if isinstance(value, Mapping) else ((f"[{at}]", item) for at, item in enumerate(value))
+            )
+            for entry, item in entries:
+                yield from range_faults(item, f"{prefix}{name}{'' if entry.startswith('[') else '.'}{entry}.")
         else:
             yield from _marked_faults(hint, value, f"{prefix}{name}")
 
@@ -211,8 +217,12 @@ def to_toml(config: Any) -> str:
     lines = [f"{name} = {_literal(value)}" for name, value in plain.items()]
     for table, entries in values.items():
         if isinstance(entries, dict):
-            lines += ["", f"[{table}]", *(f"{name} = {_literal(value)}" for name, value in entries.items())]
+            lines += ["", f"[{table}]", *(f"{_key(name)} = {_literal(value)}" for name, value in entries.items())]
     return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _literal(name)
 
 
 def _literal(value: Any) -> str:

@@ -182,7 +182,7 @@ def test_texts_that_go_and_come_are_read_from_the_instruction(instruction, texts
 
 
 def test_what_is_read_counts_by_its_longest_run():
-    assert ocr_scores("Shop CLO SED now", 'Change "open" to "closed"') == {"ocr_old": 0.25, "ocr_new": 1.0}
+    assert ocr_scores("Shop CLO SED now", 'Change "open" to "closed"') == {"ocr_old": 0.5, "ocr_new": 1.0}
 
 
 def test_shipped_recipes_lie_where_they_are_named():

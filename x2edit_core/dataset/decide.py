@@ -48,7 +48,8 @@ def limits_for(config: DatasetConfig, task: Task) -> Limits:
     found = [GUARDS, PASSING[config.scores.judge], SPACES.get(task, LimitsConfig())]
     found += [LOCAL_GUARDS] if task in LOCAL else []
     found += [TEXTS] if task is Task.TEXT else []
-    soft = {name for one in found[2:] for name in (*one.least, *one.most)}
+    needed = {*GUARDS.least, *PASSING[config.scores.judge].least}
+    soft = {name for one in found for name in (*one.least, *one.most)} - needed
     own = [limits for name, limits in config.limits.items() if name == ALL]
     own += [limits for name, limits in config.limits.items() if name != ALL and Task.from_name(name) is task]
     least = {name: value for one in (*found, *own) for name, value in one.least.items()}

@@ -23,10 +23,10 @@ class Lines:
     def add(self, pair: Pair) -> None:
         place = f"{self._count // self._most:05d}"
         (self._folder / place).mkdir(parents=True, exist_ok=True)
-        files = {"source": (f"{place}/{pair.key}_source{pair.suffix}", pair.source),
-                 "target": (f"{place}/{pair.key}_target{pair.suffix}", pair.target)}  # fmt: skip
+        files = {"source": (f"{place}/{pair.key}.1{pair.suffix}", pair.source),
+                 "target": (f"{place}/{pair.key}.2{pair.suffix}", pair.target)}  # fmt: skip
         if pair.mask:
-            files["mask"] = (f"{place}/{pair.key}_mask.png", pair.mask)
+            files["mask"] = (f"{place}/{pair.key}.mask.png", pair.mask)
         for name, data in files.values():
             (self._folder / name).write_bytes(data)
         named = {part: name for part, (name, _) in files.items()}

@@ -129,13 +129,14 @@ class Run:
                         self._close(waiting.popleft())
                     if self._is_enough():
                         break
-                while waiting:
+                while waiting and not self._is_enough():
                     self._close(waiting.popleft())
             except BaseException:
                 self._end(waiting)
-                threads.shutdown(wait=True, cancel_futures=True)
                 raise
             finally:
+                # Records that began before there was enough are kept in their journal, and their shard stays this one's.
+                threads.shutdown(wait=True, cancel_futures=True)
                 for shard in waiting:
                     shard.claim.close()
         return self.progress
