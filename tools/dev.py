@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One entry point for everything around the code.
 
-host | demo | teach | test | serve | bench | gpu | evaluate | graph | miniature | classifier | record | compat | mutants
+host | demo | teach | test | serve | bench | gpu | evaluate | dataset | graph | miniature | classifier | record | compat | mutants
 
 Needs only Python 3.10 or newer; installs the pinned ComfyUI into a cache folder on first use. Written for Linux,
 macOS and Windows; run so far on Linux only. COMFYUI_PATH and COMFYUI_PYTHON make every command use a ComfyUI of your
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import bench
 from devkit import bundle, compat, gpu, miniature, mutants, pins, records, testing
+from devkit.dataset import DEMO, command_alone, run_dataset
 from devkit.demo import DEFAULT_WORKFLOW, run_demo
 from devkit.evaluate import run_evaluation
 from devkit.host import DevError, find_host, is_own, log
@@ -108,6 +109,16 @@ def _evaluate(args: argparse.Namespace) -> int:
         demo_models=args.demo_models,
         base=args.base,
     )
+
+
+def _dataset(args: argparse.Namespace) -> int:
+    host = find_host(args.host)
+    valued = {"--output": args.output, "--limit": args.limit, "--part": args.part}
+    flags = [part for flag, value in valued.items() if value is not None for part in (flag, str(value))]
+    if args.status or args.release:
+        return command_alone(host, args.config, [*flags, "--status" if args.status else "--release"])
+    flags += ["--dry-run"] if args.dry_run else []
+    return run_dataset(host, args.config, args.hosts, args.device, args.base, flags)
 
 
 def _graph(args: argparse.Namespace) -> int:
@@ -208,6 +219,20 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--demo-models", action="store_true", help="with the embedded models in place of the loaders")
     evaluate.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     evaluate.add_argument("--base", type=Path, metavar="DIR", help="the host's base directory, with its models")
+
+    dataset = command(
+        "dataset", _dataset, "make a data set in hosts started for it; scenes and the embedded models by default"
+    )
+    dataset.add_argument("config", type=Path, nargs="?", default=DEMO, help="a TOML file, see docs/dataset.md")
+    dataset.add_argument("--output", type=Path, metavar="DIR", help="folder to write to, instead of the TOML file's")
+    dataset.add_argument("--hosts", type=int, default=2, help="how many to start; default: 2")
+    dataset.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    dataset.add_argument("--base", type=Path, metavar="DIR", help="the host's base directory, with its models")
+    dataset.add_argument("--limit", type=int, metavar="N", help="at most so many sources")
+    dataset.add_argument("--part", metavar="I/N", help="only these shards, such as 2/8")
+    dataset.add_argument("--dry-run", action="store_true", help="check everything, name the first sources, and stop")
+    dataset.add_argument("--status", action="store_true", help="tell how far it is; starts no host")
+    dataset.add_argument("--release", action="store_true", help="only write the release; starts no host")
 
     graph = command("graph", _graph, "print a saved workflow in the API form")
     graph.add_argument("workflow", type=Path)

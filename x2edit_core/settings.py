@@ -62,6 +62,12 @@ def range_faults(settings: Any, prefix: str = "") -> Iterator[str]:
         value = getattr(settings, name)
         if dataclasses.is_dataclass(value):
             yield from range_faults(value, f"{prefix}{name}.")
+        elif _holds_settings(hint):
+            entries = (
+                value.items() if isinstance(value, Mapping) else ((f"[{at}]", item) for at, item in enumerate(value))
+            )
+            for entry, item in entries:
+                yield from range_faults(item, f"{prefix}{name}{'' if entry.startswith('[') else '.'}{entry}.")
         else:
             yield from _marked_faults(hint, value, f"{prefix}{name}")
 
@@ -150,6 +156,8 @@ def _value(hint: Any, value: Any, name: str, problems: list[str], outside: list[
         if isinstance(value, Mapping):
             return _parse(typing.cast(type, hint), value, f"{name}.", problems, outside)
         problems.append(f"{name}: a table was expected")
+    elif _holds_settings(hint):
+        return _several(hint, value, name, problems, outside)
     elif get_origin(hint) is Literal:
         # 1 == True in Python, and not in a configuration.
         if not any(type(value) is type(choice) and value == choice for choice in get_args(hint)):
@@ -162,6 +170,23 @@ def _value(hint: Any, value: Any, name: str, problems: list[str], outside: list[
     elif _is_shares(hint):
         return {key: float(share) for key, share in value.items()}
     return value
+
+
+def _holds_settings(hint: Any) -> bool:
+    return isinstance(hint, types.GenericAlias) and dataclasses.is_dataclass(get_args(hint)[-1])
+
+
+def _several(hint: Any, value: Any, name: str, problems: list[str], outside: list[str]) -> Any:
+    """A list of tables (`[[name]]`) or a table of them (`[name.entry]`), each as the dataclass that `hint` holds."""
+    cls = get_args(hint)[-1]
+    if get_origin(hint) is list and isinstance(value, list):
+        items = [(f"{name}[{index}]", item) for index, item in enumerate(value)]
+        return [_value(cls, item, place, problems, outside) for place, item in items]
+    if get_origin(hint) is dict and isinstance(value, Mapping):
+        return {key: _value(cls, item, f"{name}.{key}", problems, outside) for key, item in value.items()}
+    wanted = f"[[{name}]]" if get_origin(hint) is list else f"[{name}.NAME]"
+    problems.append(f"{name}: tables were expected, written {wanted}")
+    return None
 
 
 def _fits(hint: Any, value: Any) -> bool:
@@ -194,8 +219,12 @@ def to_toml(config: Any) -> str:
     lines = [f"{name} = {_literal(value)}" for name, value in plain.items()]
     for table, entries in values.items():
         if isinstance(entries, dict):
-            lines += ["", f"[{table}]", *(f"{name} = {_literal(value)}" for name, value in entries.items())]
+            lines += ["", f"[{table}]", *(f"{_key(name)} = {_literal(value)}" for name, value in entries.items())]
     return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _literal(name)
 
 
 def _literal(value: Any) -> str:

@@ -12,6 +12,7 @@ COMMANDS = (
     "x2edit_core.train",
     "x2edit_core.train.draw",
     "x2edit_core.evaluate",
+    "x2edit_core.dataset",
     "x2edit_core.miniature.train_autoencoder",
     "x2edit_core.demo.train_autoencoder",
 )

@@ -1,4 +1,4 @@
-"""The pages on training and evaluating list every entry of their configurations, with the default that it has."""
+"""The pages on training, evaluating and data sets list every entry of their configurations, with the default that it has."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 import pytest
 
+from x2edit_core.dataset.config import DatasetConfig
 from x2edit_core.evaluate.config import EvaluateConfig
 from x2edit_core.settings import to_toml
 from x2edit_core.train.config import TrainConfig
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = {"training.md": TrainConfig, "evaluate.md": EvaluateConfig}
+PAGES = {"training.md": TrainConfig, "evaluate.md": EvaluateConfig, "dataset.md": DatasetConfig}
 RUN = "The run"
 HEADER = ["entry", "default", "meaning"]
 
@@ -30,15 +31,35 @@ class Whole:
 
 def sections(config: type) -> dict[str, Any]:
     """The dataclass behind each heading of the page: that of the outermost entries, then one for each table."""
-    hints = typing.get_type_hints(config)
-    return {RUN: config} | {f"`[{name}]`": hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+    return {RUN: config} | {
+        table[0]: table[1] for name, hint in hints_of(config).items() if (table := table_of(name, hint))
+    }
+
+
+def hints_of(section: type) -> dict[str, Any]:
+    return {name: bare(hint) for name, hint in typing.get_type_hints(section, include_extras=True).items()}
+
+
+def bare(hint: Any) -> Any:
+    """A hint without its marks."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+
+
+def table_of(name: str, hint: Any) -> tuple[str, Any] | None:
+    """The heading and dataclass of an entry that is a table, a list of them, or a table of them."""
+    inner = next(iter(typing.get_args(hint)[-1:]), None)
+    if dataclasses.is_dataclass(hint):
+        return f"`[{name}]`", hint
+    if not dataclasses.is_dataclass(inner):
+        return None
+    return (f"`[[{name}]]`" if typing.get_origin(hint) is list else f"`[{name}.NAME]`"), inner
 
 
 def entries(section: type) -> dict[str, Any]:
     """The type of each entry that is no section of its own."""
-    hints = typing.get_type_hints(section)
+    hints = hints_of(section)
     names = [item.name for item in dataclasses.fields(section)]
-    return {name: hints[name] for name in names if not dataclasses.is_dataclass(hints[name])}
+    return {name: hints[name] for name in names if not table_of(name, hints[name])}
 
 
 def defaults(section: type) -> dict[str, str]:

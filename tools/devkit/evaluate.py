@@ -58,13 +58,13 @@ def run_evaluation(
             changes = ["--address", server.url, "--workflow", str(prepared)]
             changes += [] if output is None else ["--output", str(output)]
             command = [host.python, "-m", "x2edit_core.evaluate", str(config), *changes]
-            return subprocess.run(command, env=_environment(), check=False).returncode
+            return subprocess.run(command, env=repository_environment(), check=False).returncode
 
 
 def workflow_of(host: Host, config: Path) -> Path:
     """The workflow that a configuration names, read by the host's Python; raises `DevError` where it has faults."""
     command = [host.python, "-c", _WORKFLOW_OF, str(config)]
-    found = subprocess.run(command, env=_environment(), capture_output=True, check=False)
+    found = subprocess.run(command, env=repository_environment(), capture_output=True, check=False)
     if found.returncode:
         raise DevError(found.stderr.decode("utf-8", "replace").strip().removeprefix("error: "))
     return Path(found.stdout.decode("utf-8"))
@@ -102,7 +102,7 @@ def _prepared(graph: Prompt, adapter: str | None, demo_models: bool) -> Prompt:
     return changed
 
 
-def _environment() -> dict[str, str]:
+def repository_environment() -> dict[str, str]:
     # The repository comes last, where its `nodes/` shadows nothing.
     path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(REPO))))
     return {**os.environ, "PYTHONPATH": path}

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .protocol import ChatError, printable
+from .protocol import ChatError, Usage, printable
 from .thinking import strip_thinking
 
 THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking", "thoughts")
@@ -67,6 +67,21 @@ def read_answer(reply: Any, url: str) -> Answer:
         text = printable(_conclusion(thoughts))
     refusal = message.get("refusal")
     return Answer(text, thoughts, finish, printable(refusal) if isinstance(refusal, str) else "")
+
+
+def usage_of(reply: Any) -> Usage:
+    """The tokens that a reply says it cost; `uncounted` where it does not say so in whole numbers."""
+    told = reply.get("usage") if isinstance(reply, dict) else None
+    told = told if isinstance(told, dict) else {}
+    prompt = _count(told, "prompt_tokens", "input_tokens")
+    completion = _count(told, "completion_tokens", "output_tokens")
+    return Usage(1, prompt or 0, completion or 0, int(prompt is None or completion is None))
+
+
+def _count(told: dict[str, Any], *names: str) -> int | None:
+    found = [told[name] for name in names if name in told]
+    whole = [value for value in found if isinstance(value, int) and not isinstance(value, bool) and value >= 0]
+    return whole[0] if whole else None
 
 
 def _choice(reply: Any, url: str) -> dict[str, Any]:

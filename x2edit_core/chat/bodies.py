@@ -80,7 +80,9 @@ def _spelled(events: list[dict[str, Any]], done: bool) -> dict[str, Any]:
         finish = choice.get("finish_reason") or finish
     if finish is None:
         raise BodyError("a stream that broke off")
-    return {"choices": [{"message": message, "finish_reason": finish, "logprobs": {"content": tokens}}]}
+    told = next((event["usage"] for event in reversed(events) if event.get("usage")), None)
+    spelled = {"message": message, "finish_reason": finish, "logprobs": {"content": tokens}}
+    return {"choices": [spelled], **({"usage": told} if told else {})}
 
 
 def _has_choice(event: dict[str, Any]) -> bool:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from .addresses import check_url, completions_url
-from .answers import Answer, read_answer
+from .answers import Answer, read_answer, usage_of
 from .images import SHEET_NOTE, contact_sheet, to_data_url
 from .keys import Keyring, Pair
 from .likelihoods import first_token, scores_of, single_tokens
-from .manners import Manners
-from .protocol import ChatError, Message, Poll, check_answers, check_messages, no_poll
+from .manners import GREEDY, Manners
+from .protocol import ChatError, Message, Poll, Sampling, Usage, check_answers, check_messages, no_poll
 from .refusals import RejectedError
 from .transport import Limits, post_json
 
@@ -23,7 +24,8 @@ class EndpointChat:
     """Asks `model` at `base_url`, e.g. `http://127.0.0.1:8000/v1`.
 
     The key comes from `pair`, or from the pair known for `key_variable` and this address (see `keys`). It is read for
-    each request and kept nowhere. Raises `ChatError` for an address or a pair that cannot be used.
+    each request and kept nowhere. `sampling` draws replies, the likeliest ones as it is; `on_usage` hears in the asking
+    thread what each reply cost. Raises `ChatError` for an address or a pair that cannot be used.
     """
 
     def __init__(
@@ -36,6 +38,8 @@ class EndpointChat:
         longest_image_px: int = 1024,
         poll: Poll = no_poll,
         pair: Pair | None = None,
+        sampling: Sampling = GREEDY,
+        on_usage: Callable[[Usage], None] = lambda usage: None,
     ) -> None:
         self.url = completions_url(base_url)
         self.model = model.strip()
@@ -50,6 +54,14 @@ class EndpointChat:
         self._longest_image_px = longest_image_px
         self._poll = poll
         self._manners = Manners()
+        self._sampling = sampling
+        self._on_usage = on_usage
+
+    def sampled(self, sampling: Sampling) -> EndpointChat:
+        """The same connection, with what it has learnt of its server, whose replies are drawn another way."""
+        other = copy.copy(self)
+        other._sampling = sampling
+        return other
 
     @property
     def name(self) -> str:
@@ -117,13 +129,16 @@ class EndpointChat:
             payload = {
                 "model": self.model,
                 "messages": [self._turn(message) for message in messages],
-                **self._manners.options(max_tokens, likelihoods),
+                **self._manners.options(max_tokens, likelihoods, self._sampling),
             }
             try:
-                return post_json(self.url, payload, self._key(), self._limits, self._poll)
+                reply = post_json(self.url, payload, self._key(), self._limits, self._poll)
             except RejectedError as error:
                 if attempt == REWORDINGS or not self._manners.learn(payload, error, pictures):
                     raise
+            else:
+                self._on_usage(usage_of(reply))
+                return reply
         raise AssertionError("the last attempt returns or raises")
 
     def _turn(self, message: Message) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .protocol import Sampling
 from .refusals import RejectedError, names
 
 TOP_LOGPROBS = (20, 5)
@@ -13,7 +14,8 @@ EFFORTS = ("none", "low")
 """`reasoning_effort` for a model that thinks where a word is wanted: not at all, else little (OpenAI, Ollama, vLLM)."""
 ROOMS = (0, 4096, 16384)
 """Tokens beyond what the answer needs, for a model that thinks all the same."""
-OPTIONAL = ("chat_template_kwargs", "temperature", "seed")
+GREEDY = Sampling()
+OPTIONAL = ("chat_template_kwargs", "temperature", "seed", "top_p")
 
 
 class Manners:
@@ -37,16 +39,18 @@ class Manners:
         """Whether room for thoughts was needed, so that no reply begins with its answer."""
         return self._room > 0
 
-    def options(self, max_tokens: int, likelihoods: bool) -> dict[str, Any]:
+    def options(self, max_tokens: int, likelihoods: bool, sampling: Sampling = GREEDY) -> dict[str, Any]:
         """The fields of a request beside its model and messages."""
         found: dict[str, Any] = {
-            "temperature": 0,
-            "seed": 0,
+            "temperature": sampling.temperature or 0,
+            "seed": sampling.seed,
             "stream": False,
             # vLLM and llama.cpp: a reply of one word leaves no room for Qwen3's thinking.
             "chat_template_kwargs": {"enable_thinking": False},
             self._tokens: max_tokens,
         }
+        if sampling.top_p < 1:
+            found["top_p"] = sampling.top_p
         if self._effort is not None and self._effort < len(EFFORTS):
             found["reasoning_effort"] = EFFORTS[self._effort]
         if likelihoods and self.tells_likelihoods:

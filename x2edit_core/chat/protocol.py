@@ -56,6 +56,39 @@ class Message:
             raise X2EditError(f"Images can stand in a user's turn only, not in the {self.role}'s.")
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How a reply is drawn. Without a temperature the likeliest one is taken; `seed` makes a drawn one repeatable where the
+    server offers that."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.temperature <= 2 and 0 < self.top_p <= 1):
+            told = f"temperature {self.temperature} and top_p {self.top_p}"
+            raise X2EditError(f"Sampling with {told} was asked for; 0 to 2 and above 0 to 1 are possible.")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What answers cost, in tokens as the server counts them. `uncounted` requests came back without a count."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    uncounted: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.requests + other.requests,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.uncounted + other.uncounted,
+        )
+
+
 @runtime_checkable
 class Chat(Protocol):
     """A model that can be talked to. Same messages, same answer: every backend decodes greedily."""

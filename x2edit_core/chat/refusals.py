@@ -47,6 +47,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "reasoning_effort": ("reasoning_effort", "reasoning effort", "reasoning.effort"),
     "temperature": ("temperature",),
     "seed": ("seed",),
+    "top_p": ("top_p",),
 }
 """The fields of a request that a server may not take, and the words by which servers name them."""
 

@@ -15,11 +15,13 @@ from pathlib import Path
 from ..data.summary import summary_of
 from ..errors import X2EditError
 from ..settings import to_toml
-from ..workflow.client import Client
+from ..workflow.client import Client, Graph
+from ..workflow.pool import Host, Pool
 from .cases import Case, CaseError
 from .config import EvaluateConfig, load_config, scoring_key
 from .drift import Turn, run_turns, told
 from .editor import Editor, load_graph
+from .pooled import PooledEditor
 from .report import PAGE, write_report
 from .run import Evaluation, Outcome
 from .scenes import round_trip_for
@@ -27,6 +29,8 @@ from .scores import scorer
 from .selection import selected
 
 logger = logging.getLogger("x2edit.evaluate")
+PATIENCE_S = 120.0
+"""How long several hosts may all be gone before the run ends."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,7 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m x2edit_core.evaluate", description="Edit many pictures through a workflow and score the edits."
     )
     parser.add_argument("config", type=Path, help="a TOML file; docs/evaluate.md explains every entry")
-    parser.add_argument("--address", help="of the ComfyUI to use, instead of the configuration's")
+    parser.add_argument(
+        "--address",
+        action="append",
+        help="of the ComfyUI to use, instead of the configuration's; several share the work",
+    )
     parser.add_argument("--workflow", help="instead of the configuration's")
     parser.add_argument("--output", help="folder to write to, instead of the configuration's")
     parser.add_argument(
@@ -48,7 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    given = {name: getattr(options, name) for name in ("address", "workflow", "output")}
+    given = {name: getattr(options, name) for name in ("workflow", "output")}
+    if options.address:
+        given |= {"address": options.address[0], "addresses": options.address[1:]}
     try:
         config = load_config(options.config, **given)
         if options.turns is not None and not options.dry_run:
@@ -81,27 +91,25 @@ def _told(config: EvaluateConfig) -> Iterable[Case | CaseError]:
     return cases
 
 
-def _editor(config: EvaluateConfig) -> Editor:
-    client = Client(config.address)
-    return Editor(client, load_graph(Path(config.workflow), client), config.places.parsed(), config.timeout)
-
-
 def _run_turns(config: EvaluateConfig, turns: int) -> int:
     if turns < 1:
         raise X2EditError(f"--turns {turns}: at least 1 is needed.")
     cases = (case for case in _told(config) if isinstance(case, Case))
+    client = Client(config.address)
+    editor = Editor(client, load_graph(Path(config.workflow), client), config.places.parsed(), config.timeout)
 
     def on_turn(turn: Turn | str) -> None:
         logger.info("%s", turn if isinstance(turn, str) else f"{turn.name}, turn {turn.turn}: {turn.psnr_db:.1f} dB")
 
-    found = run_turns(_editor(config), cases, Path(config.output), turns, config.seed, on_turn)
+    found = run_turns(editor, cases, Path(config.output), turns, config.seed, on_turn)
     logger.info("%s", told(found))
     return 0 if found else 1
 
 
 def _run(config: EvaluateConfig) -> int:
-    editor = _editor(config)
-    graph = editor.graph
+    client = Client(config.address)
+    graph = load_graph(Path(config.workflow), client)
+    editor = _editor(config, client, graph)
     measures = scorer(config, round_trip_for(graph))
     evaluation = Evaluation(editor, measures, Path(config.output), config.seed, scoring_key(config))
     outcomes: list[Outcome] = []
@@ -118,6 +126,15 @@ def _run(config: EvaluateConfig) -> int:
             write_report(outcomes, Path(config.output), f"{Path(config.workflow).stem} on {config.cases.kind}")
             logger.info("%s", Path(config.output) / PAGE)
     return 0
+
+
+def _editor(config: EvaluateConfig, client: Client, graph: Graph) -> Editor | PooledEditor:
+    """On one host, or on all of them where there are several."""
+    places = config.places.parsed()
+    if not config.addresses:
+        return Editor(client, graph, places, config.timeout)
+    hosts = [Host(one) for one in (client, *map(Client, config.addresses))]
+    return PooledEditor(Pool(hosts, patience_s=PATIENCE_S), graph, places, config.timeout)
 
 
 if __name__ == "__main__":

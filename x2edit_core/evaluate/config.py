@@ -79,11 +79,13 @@ class JudgeConfig:
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """An evaluation. `seed` is the noise's, the same for every case; `timeout` is for one edit, in seconds."""
+    """An evaluation. `addresses` are further hosts that share the work. `seed` is the noise's, the same for every case;
+    `timeout` is for one edit, in seconds."""
 
     workflow: str
     output: str
     address: str = "http://127.0.0.1:8188"
+    addresses: list[str] = field(default_factory=list)
     seed: int = 0
     timeout: float = 900.0
     cases: CasesConfig = field(default_factory=CasesConfig)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ..workflow.client import Client, Graph, PromptError, TimedOut
 from ..workflow.files import load_graph
 from .cases import Case
 from .places import Places, complete, filled
 
-__all__ = ["Editor", "load_graph"]
+__all__ = ["Editor", "finished_pictures", "load_graph"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Editor:
     graph: Graph
     places: Places = field(default_factory=Places)
     timeout: float = 900.0
+    ahead: ClassVar[int] = 1
+    """Cases that are begun while another one is scored."""
 
     def __post_init__(self) -> None:
         self.places = complete(self.graph, self.places)
@@ -51,17 +55,7 @@ class Editor:
 
     def finish(self, queued: Queued) -> bytes:
         """The edit that was begun, waited for until `timeout` seconds after it was queued; raises as `edit` does."""
-        try:
-            self.client.wait_for(queued.prompt_id, max(0.0, queued.at + self.timeout - time.monotonic()))
-            result = self.client.result(queued.prompt_id)
-        except TimedOut as error:
-            self.cancel(queued)
-            told = f"The host did not finish the graph within {self.timeout:.0f} s.{self.client.log_end()}"
-            raise PromptError(told) from error
-        pictures = [data for node, data in result.images if node == self.places.output]
-        if not pictures:
-            raise PromptError("The graph ended without a picture.", self.places.output, "SaveImage")
-        return pictures[0]
+        return _pictures(self.client, queued, [self.places.output], self.timeout)[0]
 
     def cancel(self, queued: Queued) -> None:
         """End its prompt, waiting or running, and nobody else's."""
@@ -69,3 +63,26 @@ class Editor:
 
     def _filled(self, case: Case, image: str, seed: int) -> Graph:
         return filled(self.graph, self.places, image, case.instruction, case.task, seed)
+
+
+def finished_pictures(client: Client, graph: Graph, outputs: Sequence[str], timeout: float) -> list[bytes]:
+    """Run `graph` and return the first picture of each node of `outputs` (empty names are left out); raises as
+    `Editor.edit` does. What takes longer than `timeout` seconds is taken back."""
+    return _pictures(client, Queued(client.queue(graph), time.monotonic()), outputs, timeout)
+
+
+def _pictures(client: Client, queued: Queued, outputs: Sequence[str], timeout: float) -> list[bytes]:
+    try:
+        client.wait_for(queued.prompt_id, max(0.0, queued.at + timeout - time.monotonic()))
+        result = client.result(queued.prompt_id)
+    except TimedOut as error:
+        client.cancel(queued.prompt_id)
+        told = f"The host did not finish the graph within {timeout:.0f} s.{client.log_end()}"
+        raise PromptError(told) from error
+    found = []
+    for output in filter(None, outputs):
+        pictures = [data for node, data in result.images if node == output]
+        if not pictures:
+            raise PromptError("The graph ended without a picture.", output, "SaveImage")
+        found.append(pictures[0])
+    return found

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,7 +22,8 @@ from ..errors import X2EditError
 from ..files import replacing
 from ..workflow.client import ServerError
 from .cases import Case, CaseError
-from .editor import Editor, Queued
+from .editor import Editor
+from .pooled import PooledEditor
 from .scores import Scorer
 
 RESULTS = "results.jsonl"
@@ -57,7 +59,7 @@ class Outcome:
 class Evaluation:
     """How cases become outcomes in `folder`. `scored_by` identifies the measures: with another, edits are scored anew."""
 
-    editor: Editor
+    editor: Editor | PooledEditor
     scorer: Scorer
     folder: Path
     seed: int = 0
@@ -77,17 +79,17 @@ class Evaluation:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         kept = load_results(self.folder)
         outcomes: list[Outcome] = []
-        begun: _Begun | None = None
+        begun: deque[_Begun] = deque()
         try:
             with open(self.folder / RESULTS, "ab") as log:
                 todo = _named_apart(cases)
-                begun = self._begin_next(todo, kept)
-                while begun is not None:
-                    current, begun = begun, None
+                self._begin_more(begun, todo, kept)
+                while begun:
+                    current = begun.popleft()
                     self._finish_edit(current)
                     if isinstance(current.failure, ServerError):
                         raise current.failure
-                    begun = self._begin_next(todo, kept)
+                    self._begin_more(begun, todo, kept)
                     outcome = self._outcome(current)
                     if not current.kept:
                         log.write(_line(outcome))
@@ -95,9 +97,15 @@ class Evaluation:
                     on_outcome(outcome, current.kept)
                     outcomes.append(outcome)
         except BaseException:
-            self._give_up(begun)
+            for one in begun:
+                self._give_up(one)
             raise
         return outcomes
+
+    def _begin_more(self, begun: deque[_Begun], cases: Iterator[Case | CaseError], kept: Mapping[str, Outcome]) -> None:
+        """As many cases under way as the editor can work on while one is scored."""
+        while len(begun) < self.editor.ahead and (following := self._begin_next(cases, kept)):
+            begun.append(following)
 
     def _begin_next(self, cases: Iterator[Case | CaseError], kept: Mapping[str, Outcome]) -> _Begun | None:
         """The next case, in the host's hands where it needs an edit, so that the host works while others are scored."""
@@ -145,9 +153,9 @@ class Evaluation:
             return replace(outcome, error=str(error))
         return replace(outcome, scores=row.scores, reason=row.reason, fault=row.fault, note=row.note)
 
-    def _give_up(self, begun: _Begun | None) -> None:
+    def _give_up(self, begun: _Begun) -> None:
         """Take back what the host has not been waited for: nobody would fetch it."""
-        if begun is not None and begun.queued is not None:
+        if begun.queued is not None:
             with contextlib.suppress(X2EditError):
                 self.editor.cancel(begun.queued)
 
@@ -160,7 +168,7 @@ class _Begun:
     outcome: Outcome
     kept: bool = False
     edit: str = ""
-    queued: Queued | None = None
+    queued: Any = None
     failure: X2EditError | OSError | None = None
 
     def attempt(self, step: Callable[[], None]) -> None:

@@ -120,7 +120,7 @@ class Client:
         """Hand over an API-format graph; returns its prompt id. Raises `PromptError` if the host finds it invalid."""
         try:
             answer = json.loads(self.post_json("/prompt", {"prompt": graph, "client_id": self.client_id}))
-        except _HttpError as error:
+        except HttpError as error:
             raise _refusal(error.body, graph) from None
         if answer.get("node_errors"):
             raise _refusal(answer, graph)
@@ -188,7 +188,7 @@ class Client:
             with _opener(self.url).open(request, timeout=60) as answer:
                 return answer.read()
         except urllib.error.HTTPError as error:
-            raise _HttpError(path, error.code, error.read()) from None
+            raise HttpError(path, error.code, error.read()) from None
         except (urllib.error.URLError, OSError) as error:
             raise ServerError(f"The host at {self.url} did not answer {path}: {error}{self.log_end()}") from None
 
@@ -210,8 +210,11 @@ class Client:
             reader.join(5)
 
 
-class _HttpError(ServerError):
+class HttpError(ServerError):
+    """The host is there and answered a request with the status `code`."""
+
     def __init__(self, path: str, code: int, body: bytes) -> None:
+        self.code = code
         try:
             self.body = json.loads(body)
         except ValueError:
