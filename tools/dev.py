@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """One entry point for everything around the code.
 
-host | demo | teach | test | serve | bench | gpu | evaluate | dataset | graph | miniature | classifier | record | compat | mutants
+host | demo | teach | test | serve | bench | gpu | evaluate | dataset | graph | miniature | classifier | record | compat |
+mutants
 
 Needs only Python 3.10 or newer; installs the pinned ComfyUI into a cache folder on first use. Written for Linux,
 macOS and Windows; run so far on Linux only. COMFYUI_PATH and COMFYUI_PYTHON make every command use a ComfyUI of your

@@ -31,7 +31,7 @@ _GROWTH = {"X2EditClassify": 120, "X2EditEarlyFilter": 260, "X2EditEarlyFilterAd
 """What a run adds to a node: the verdict, the picture in the making."""
 _READY = "() => window.app?.graph && window.LiteGraph && Object.keys(LiteGraph.registered_node_types).length > 100"
 _SHOWN = """() => [...document.querySelectorAll('[data-node-id]')].map(e => [
-    app.graph.getNodeById(e.dataset.nodeId).type, e.getBoundingClientRect().height / app.canvas.ds.scale])"""
+    app.graph.getNodeById(e.dataset.nodeId)?.type ?? "", e.getBoundingClientRect().height / app.canvas.ds.scale])"""
 
 
 def heights() -> dict[str, int]:
@@ -52,11 +52,14 @@ def arranged(workflow: Json, tall: Mapping[str, int] | None = None) -> Json:
         members = [node for node in nodes if owners[node["id"]] == number]
         if members:
             group["bounding"] = _around(members, tall)
-    left = min(group["bounding"][0] for group in workflow["groups"])
-    top = min(group["bounding"][1] for group in workflow["groups"])
+    corners = [group["bounding"][:2] for group in workflow["groups"]] or [node["pos"] for node in nodes]
+    left, top = (min(corner[axis] for corner in corners) for axis in (0, 1))
     for note in workflow["nodes"]:
         if note["type"] == "MarkdownNote":
-            note["pos"], note["size"] = [left - _NOTE_WIDTH - 60, top + TITLE], [_NOTE_WIDTH, _NOTE_HEIGHT]
+            note["pos"], note["size"] = (
+                [left - _NOTE_WIDTH - 60, top + (TITLE if workflow["groups"] else 0)],
+                [_NOTE_WIDTH, _NOTE_HEIGHT],
+            )
     return workflow
 
 
@@ -137,7 +140,7 @@ def measure() -> dict[str, int]:
             page.goto(server.url)
             page.wait_for_function(_READY, timeout=120_000)
             found: dict[str, int] = {}
-            for path in sorted(WORKFLOWS.glob("*(all nodes).json")):
+            for path in sorted(WORKFLOWS.glob("*.json")):
                 for kind, height in _drawn(page, json.loads(path.read_text(encoding="utf-8"))):
                     found[kind] = max(found.get(kind, 0), round(height))
             browser.close()
@@ -150,7 +153,7 @@ def _drawn(page: Any, workflow: Json) -> list[tuple[str, float]]:
     page.evaluate("async w => { await app.loadGraphData(w, true, false) }", workflow)
     page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
     page.wait_for_timeout(1000)
-    return [(kind, height) for kind, height in page.evaluate(_SHOWN) if kind != "MarkdownNote"]
+    return [(kind, height) for kind, height in page.evaluate(_SHOWN) if kind != "MarkdownNote" and "-" not in kind]
 
 
 def main() -> int:
