@@ -7,7 +7,7 @@ import torch
 
 from x2edit_core.errors import X2EditError
 from x2edit_core.train.checkpoints import states
-from x2edit_core.train.optim import rate_share
+from x2edit_core.train.optim import rate_scale
 
 from .test_train_loop import config_for, losses_of, run, trainer_for
 
@@ -46,7 +46,7 @@ def test_other_rates_keep_the_moments_and_the_average(tmp_path):
     assert all(torch.equal(value, saved["average"][name]) for name, value in trainer._average.state_dict().items())
     reports = []
     trainer.run(reports.append)
-    assert [report.rate for report in reports] == [0.02 * rate_share(step, 12, config.optim) for step in range(6, 12)]
+    assert [report.rate for report in reports] == [0.02 * rate_scale(step, 12, config.optim) for step in range(6, 12)]
 
 
 def test_fresh_moments_begin_with_their_own_schedule_and_that_once(tmp_path):
@@ -71,7 +71,7 @@ def test_fresh_moments_begin_with_their_own_schedule_and_that_once(tmp_path):
     again = trainer_for(config)
     assert float(moments(again._optimiser.state_dict())[0]) == 3 and again.notes == []
     again.run(reports.append)
-    assert [report.rate for report in reports] == [0.02 * rate_share(step, 6, config.optim) for step in range(6)]
+    assert [report.rate for report in reports] == [0.02 * rate_scale(step, 6, config.optim) for step in range(6)]
 
 
 def test_a_run_with_fresh_moments_is_the_same_killed_or_not(tmp_path):

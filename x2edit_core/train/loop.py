@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import flow
 from ..errors import X2EditError
-from ..settings import parse_toml, to_toml
-from ..shift import FLUX_SCHEDULE, Spread
 from . import losses
-from .batches import Batches, Ranks
 from .checkpoints import load_newest, require_same, require_same_models, save_state
-from .config import GoOn, OptimConfig, TrainConfig, ValidationConfig, parse_config
+from .config import TrainConfig
 from .data_identity import changes, identify
 from .fused import FusedBackward
-from .leaner import without_savings
-from .model import Inputs, Model, Prediction, Watch
+from .identity import identity_of, relaxed, renewed
+from .model import Inputs, Prediction, Watch
 from .optim import EMA, make_optimiser, never_adapted, rate_scale, set_rate, told_of, true_rate
 from .parallel import entire, local, shared_like, shared_state, spread
-from .preview import Decoder, Preview
-from .records import CONFIG_FILE, RunJournal, StepReport, Totals
-from .samples import Batch, Pool, TextEncoder
+from .parts import Parts
+from .preview import Preview
+from .records import RunJournal, StepReport, Totals
+from .samples import Batch
 from .summary import summary_lines
 from .validation import Validation
 
@@ -42,33 +38,6 @@ BEST = "best"
 """The folder within a run's that keeps the best state by held-out samples, and what was exported of it."""
 MOST_BAD, RECENT = 10, 20
 """So many bad steps among so many of the latest end a run; fewer are skipped and counted."""
-_FREE = ("steps", "save_every", "keep", "log_every", "sample_every", "sample_steps", "tensorboard", "device", "output",
-         "shard", "go_on", "save_minutes")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a run is made of. `weights` holds all that is trained; `export` writes the result into the run's folder.
-
-    `blocks` are the base's, which several processes may share out, frozen or part of `weights`. `models` names what the
-    run stands on, by part: it goes on with the same alone. `remarks` are for the summary of the run. `schedule` are the base's
-    own sigmas, for pictures on the way. `held` are the samples kept out of learning.
-    """
-
-    model: Model
-    weights: nn.Module
-    text: TextEncoder
-    batches: Batches
-    export: Callable[[Path, int], Path]
-    ranks: Ranks = field(default_factory=Ranks)
-    dtype: torch.dtype = torch.float32
-    autocast: bool = False
-    decode: Decoder | None = None
-    blocks: Sequence[nn.Module] = ()
-    models: Mapping[str, str] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
-    schedule: Spread = FLUX_SCHEDULE
-    held: Pool | None = None
 
 
 class Stopped(Exception):
@@ -91,7 +60,7 @@ class Trainer:
         self._average = EMA(self._named, config.optim.ema)
         self.step = 0
         self._between_steps = True
-        self._identity = _identity(config)
+        self._identity = identity_of(config)
         self._began = 0
         """The step at which the optimiser's moments, and its schedule, began."""
         self.notes: list[str] = []
@@ -402,8 +371,8 @@ class Trainer:
         state = load_newest(self.config.folder)
         if state is None:
             return
-        saved, go_on = _renewed(state["config"]), self.config.go_on
-        require_same(_relaxed(saved, go_on), _relaxed(self._identity, go_on), self.config.folder)
+        saved, go_on = renewed(state["config"]), self.config.go_on
+        require_same(relaxed(saved, go_on), relaxed(self._identity, go_on), self.config.folder)
         require_same_models(state.get("models") or {}, self.parts.models, self.config.folder)
         for name, weight in self._named.items():
             weight.copy_(shared_like(state["weights"][name], weight))
@@ -435,44 +404,3 @@ class Diverged(X2EditError):
             f"Training diverged at step {step}: {found}. Begin anew with a lower optim.rate or loss.contrast, or look at the "
             "data of that step. The last state whose weights are numbers is kept."
         )
-
-
-def _identity(config: TrainConfig) -> str:
-    """What must be equal for a run to go on: all that shapes its steps, and not what shapes its memory alone.
-
-    Not where its data lies: the samples themselves are compared, see `data_identity`.
-    """
-    default: dict[str, Any] = {item.name: item.default for item in dataclasses.fields(TrainConfig)}
-    data = dataclasses.replace(config.data, path="data", cache="", workers=0)
-    config = without_savings(config)
-    adapter = dataclasses.replace(config.adapter, start="")
-    free = {name: default[name] for name in _FREE if default[name] is not dataclasses.MISSING}
-    judged = ValidationConfig(share=config.validation.share)
-    parts = {"data": data, "adapter": adapter, "validation": judged}
-    return to_toml(dataclasses.replace(config, **parts, **{**free, "steps": 1, "output": "run"}))
-
-
-_RATES = ("rate", "warmup", "final")
-
-
-def _relaxed(identity: str, go_on: GoOn) -> str:
-    """A run's identity without what may differ where it goes on."""
-    if go_on == "same":
-        return identity
-    try:
-        config = parse_config(parse_toml(identity, Path(CONFIG_FILE)))
-    except X2EditError:
-        return identity
-    fresh = OptimConfig()
-    rates = dataclasses.replace(config.optim, **{name: getattr(fresh, name) for name in _RATES})
-    if config.optim.name == "prodigy":
-        rates = dataclasses.replace(rates, rate=1.0)
-    return _identity(dataclasses.replace(config, optim=fresh if go_on == "fresh" else rates))
-
-
-def _renewed(saved: str) -> str:
-    """A saved identity with entries that are newer than it at their defaults."""
-    try:
-        return _identity(parse_config(parse_toml(saved, Path(CONFIG_FILE))))
-    except X2EditError:
-        return saved

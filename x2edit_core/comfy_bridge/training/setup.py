@@ -29,7 +29,7 @@ from ...train.config import TrainConfig
 from ...train.disk_data import DiskPool, SkippedList, disk_pools
 from ...train.embedded import EmbeddedPatches, EmbeddedPictures, EmbeddedText
 from ...train.forms import Form, form_of
-from ...train.loop import Parts
+from ...train.parts import Parts
 from ...train.samples import Mode, PictureEncoder
 from ...train.scene_data import ScenePool, scene_pools
 from ...train.start import begun_from, fingerprint
