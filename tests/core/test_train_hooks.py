@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from .test_train_loop import config_for, trainer_for
 
 
 def with_parts(trainer, **changes):
-    return loop.Trainer(trainer.config, loop.dataclasses.replace(trainer.parts, **changes))
+    return loop.Trainer(trainer.config, dataclasses.replace(trainer.parts, **changes))
 
 
 def test_a_summary_tells_the_rate_the_remarks_and_the_notes(tmp_path):
@@ -82,7 +84,7 @@ def test_only_the_first_process_writes(tmp_path):
 
 def test_cells_weigh_more_where_there_is_a_source_and_a_wish(tmp_path):
     aware = trainer_for(config_for(tmp_path / "a")).parts.batches.at(0)
-    blind = loop.dataclasses.replace(aware, reference=None)
+    blind = dataclasses.replace(aware, reference=None)
     assert aware.source is not None and blind.source is None
     for number, (edited, batch, weighed) in enumerate(((3.0, aware, True), (3.0, blind, False), (0.0, aware, False))):
         found = trainer_for(config_for(tmp_path / str(number), loss={"edited": edited}))._weights(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 
 import pytest
 import torch
@@ -203,7 +204,7 @@ def test_a_run_that_ends_before_its_first_step_writes_no_state_and_pins_nothing(
     def refuse(texts):
         raise error
 
-    trainer.parts = loop.dataclasses.replace(trainer.parts, text=refuse)
+    trainer.parts = dataclasses.replace(trainer.parts, text=refuse)
     if error is KeyboardInterrupt:
         with pytest.raises(error):
             trainer.run()
@@ -276,7 +277,7 @@ class Spoilt(ToyModel):
 
 def spoilt_trainer(config, spoilt):
     trainer, model = trainer_for(config), Spoilt(spoilt)
-    return loop.Trainer(config, loop.dataclasses.replace(trainer.parts, model=model, weights=model, blocks=()))
+    return loop.Trainer(config, dataclasses.replace(trainer.parts, model=model, weights=model, blocks=()))
 
 
 def test_bad_steps_change_nothing_are_counted_and_listed(tmp_path, caplog):
@@ -340,7 +341,7 @@ class Unread(ToyPool):
         if index in self._spoilt:
             spoilt = getattr(example, self._part).clone()
             spoilt[0, 0, 0] = float("-inf") if index % 2 else float("nan")
-            example = loop.dataclasses.replace(example, **{self._part: spoilt})
+            example = dataclasses.replace(example, **{self._part: spoilt})
         return example
 
 
@@ -356,7 +357,7 @@ def test_samples_whose_text_has_no_encoding_are_left_out_too(tmp_path):
     told, pool = [], Changed("other words")
     config = config_for(tmp_path)
     batches = Batches({"edit": pool}, config, None, told.append, {"other words"})
-    pool.example = lambda index, example=pool.example: loop.dataclasses.replace(
+    pool.example = lambda index, example=pool.example: dataclasses.replace(
         example(index), instruction=pool.words[index]
     )
     seen = {words for number in range(8) for words in batches.at(number).instructions}
@@ -441,7 +442,7 @@ def test_accumulation_is_a_larger_batch(tmp_path):
     moved = {name: value.clone() for name, value in trainer.parts.weights.state_dict().items()}
     model = ToyModel()
     for batch in both:
-        trainer.parts = loop.dataclasses.replace(trainer.parts, model=model)
+        trainer.parts = dataclasses.replace(trainer.parts, model=model)
         with model.predicting(trainer._inputs(batch)) as prediction:
             (loop.losses.flow_errors(prediction.velocity, batch.noise - batch.target).mean() / 2).backward()
     torch.optim.AdamW(model.parameters(), 0.1, weight_decay=1e-4).step()

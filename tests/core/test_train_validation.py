@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from x2edit_core.errors import X2EditError
+from x2edit_core.shift import FLUX_SCHEDULE
 from x2edit_core.train import loop
 from x2edit_core.train.batches import Batches, generator
 from x2edit_core.train.checkpoints import states
@@ -85,7 +86,7 @@ def test_the_loss_is_that_of_fixed_noise_and_times(tmp_path):
     with torch.no_grad():
         model.up.weight.zero_(), model.up.bias.zero_()
     held = Part(ToyPool(), [0, 1, 2, 3, 7])
-    validation = Validation(config, held, None, loop.FLUX_SCHEDULE)
+    validation = Validation(config, held, None, FLUX_SCHEDULE)
     found = [validation.score(model, text, tmp_path / "sheet.png") for _ in range(2)]
     squares = []
     for bucket, indices in ((0, [0, 2]), (1, [1, 3, 7])):
@@ -101,7 +102,7 @@ def test_the_loss_is_that_of_fixed_noise_and_times(tmp_path):
 def test_edits_are_drawn_and_held_against_their_targets(tmp_path):
     config = config_for(tmp_path, validation=VALIDATION, sample_steps=2)
     held = Part(ToyPool(), [0, 1, 2, 3])
-    score = Validation(config, held, decode, loop.FLUX_SCHEDULE).score(ToyModel(), text, tmp_path / "s" / "sheet.png")
+    score = Validation(config, held, decode, FLUX_SCHEDULE).score(ToyModel(), text, tmp_path / "s" / "sheet.png")
     sheet = np.asarray(Image.open(tmp_path / "s" / "sheet.png")) / 255
     squares = [
         np.square(

@@ -88,7 +88,7 @@ def test_the_table_says_what_a_real_pass_allocates(pack, memory, family, depth, 
     config = config_of(pack, model__gradient_checkpointing=checkpointing)
     network = base_for(pack, family, depth)
     work = memory.Work(rows, pixels // 8, pixels // 8, 24)
-    counted = memory.footprint(config, network, work)
+    counted = memory.Counting.of(config, network, work).footprint()
     model, inputs, adapter = real_pass(pack, config, network, work)
 
     def step():
@@ -125,11 +125,11 @@ def test_what_is_kept_is_what_autograd_is_given_to_keep(pack, memory, family, de
         opened.__exit__(None, None, None)
     del prediction
     total = sum(size for address, size in kept.items() if address not in held)
-    assert memory.footprint(config, network, work).held.kept == pytest.approx(total, rel=0.1)
+    assert memory.Counting.of(config, network, work).footprint().held.kept == pytest.approx(total, rel=0.1)
 
 
 def at_once(pack, memory, network, work, **changes):
-    return memory.footprint(config_of(pack, **changes), network, work)
+    return memory.Counting.of(config_of(pack, **changes), network, work).footprint()
 
 
 def test_each_switch_saves_what_it_is_for(pack, memory):
@@ -171,7 +171,7 @@ def test_a_base_that_keeps_whole_copies_for_backward_is_told(pack, memory):
     network = pack.core("comfy_bridge.training.hollow").pack_blocks(network, "fp8", torch.bfloat16, torch.device("cpu"))
     linears = [module for module in network.modules() if isinstance(module, torch.nn.Linear)]
     work = memory.Work(1, 8, 8, 24)
-    assert not memory.footprint(config, network, work).held.copies
+    assert not memory.Counting.of(config, network, work).footprint().held.copies
     for linear in linears:
         linear.comfy_cast_weights = True
         linear.scale_weight = None  # as a scaled file has it: the host's own forward

@@ -42,10 +42,10 @@ def hollow_base(recipe: Recipe, small: bool) -> Any:
 
 def computed(recipe: Recipe, small: bool) -> Any:
     """The recipe's footprint, in bytes."""
-    from x2edit_core.comfy_bridge.training.memory import footprint, work_of
+    from x2edit_core.comfy_bridge.training.memory import Counting, work_of
 
     config = config_of(recipe, small)
-    return footprint(config, hollow_base(recipe, small), work_of(config, small_text=False))
+    return Counting.of(config, hollow_base(recipe, small), work_of(config, small_text=False)).footprint()
 
 
 def config_of(recipe: Recipe, small: bool) -> Any:

@@ -92,164 +92,169 @@ def planned(config: TrainConfig, network: Any, work: Work, switches: bool = Fals
 
     They are looked for in any case where the run does not fit.
     """
-    empty = hollow(network)
+    counting = Counting.of(config, network, work)
     device = comfy.model_management.get_torch_device()
     management = comfy.model_management
     has, free = (int(ask(device)) for ask in (management.get_total_memory, management.get_free_memory))
-    needed = footprint(config, empty, work)
-    remarks = list(_remarks(config, empty, needed))
-    others = tuple(_switches(config, empty, work)) if switches or needed.total > 0.9 * has else ()
+    needed = counting.footprint()
+    remarks = list(counting.remarks(needed))
+    others = tuple(counting.switches()) if switches or needed.total > 0.9 * has else ()
     return Plan(needed, work.words, str(device), has, free, others, remarks)
 
 
-def footprint(config: TrainConfig, empty: Any, work: Work) -> Footprint:
-    """What a step of a run on a hollow base holds at its fullest."""
-    empty = hollow(empty)
-    trains_base = config.kind == "base"
-    checkpoints = wanted(config.model.gradient_checkpointing, empty)
-    resident, host = (0, 0) if trains_base else base_bytes(empty, config.model.offloaded)
-    trained, short = _trained(config, empty)
-    blocks = shortened(empty)
-    settings = PassSettings(
-        _DTYPES[config.model.precision],
-        checkpointing=checkpoints,
-        host_checkpoints=config.model.offload_checkpoints,
-        guidance=config.model.guidance,
-    )
-    if trains_base:
-        settings = dataclasses.replace(settings, dtype=torch.float32)
-    adapter = None if trains_base else short
-    model = TRAINABLE[(family_of(empty) or FLUX1).name](empty, adapter, settings)
-    learnt = [weight for weight in (empty if trains_base else short).parameters() if weight.requires_grad]
-    weights = [] if trains_base else [*empty.parameters(), *empty.buffers()]
-    stays = config.accumulate > 1 or work.world > 1
-    inputs, watch = _inputs(config, empty, work), Watch(features=config.loss.contrast > 0, gates=True)
+@dataclass(frozen=True)
+class Counting:
+    """A run to be counted: its configuration, its hollow base and its largest batch."""
 
-    with model.session():
-        opened = model.predicting(inputs, watch)
-        try:
+    config: TrainConfig
+    empty: Any
+    work: Work
 
-            def loss() -> torch.Tensor:
-                prediction = opened.__enter__()
-                seen = [item.float().square().mean() for item in prediction.features]
-                return prediction.velocity.square().mean() + sum(seen)
+    @classmethod
+    def of(cls, config: TrainConfig, network: Any, work: Work) -> Counting:
+        """For a base with or without its weights."""
+        return cls(config, hollow(network), work)
 
-            held = fullest(loss, blocks, weights, learnt, stays, config.optim.fused_backward)
-        finally:
-            opened.__exit__(None, None, None)
-    return _whole(config, trained, resident, host, held)
-
-
-def _whole(config: TrainConfig, trained: dict[str, torch.Tensor], resident: int, host: int, held: Held) -> Footprint:
-    """Backward, or the optimiser's step if that is the fuller one."""
-    moments: Moments = moments_of(trained, config.optim)
-    size = sum(map(bytes_of, trained.values()))
-    average = 4 * sum(weight.numel() for weight in trained.values()) if config.optim.ema else 0
-    held = held + Held(workspace=moments.step if config.optim.fused_backward else 0)
-    step = Held(gradients=0 if config.optim.fused_backward else size, workspace=moments.step)
-    moment, most = ("backward", held) if held.total >= step.total else ("the optimiser's step", step)
-    return Footprint(resident, size, moments.state, average, most, moment, host)
-
-
-def _trained(config: TrainConfig, empty: Any) -> tuple[dict[str, torch.Tensor], Any]:
-    """All that is trained, by name, and the adapter of a shortened base."""
-    if config.kind == "base":
-        return dict(empty.requires_grad_(True).named_parameters()), None
-    family = family_of(empty)
-    assert family is not None, "its kind was known before"
-    spec = spec_for(config.kind, config.adapter, family.shape_of(empty), family)
-    dtype, aware = _DTYPES[config.optim.state], config.kind == "x2edit"
-    whole = dict(hollow_adapter(spec, aware, dtype).named_parameters())
-    return whole, hollow_adapter(shorter_spec(spec), aware, dtype)
-
-
-def _inputs(config: TrainConfig, empty: Any, work: Work) -> Inputs:
-    """A batch without values."""
-
-    def made(*shape: int) -> torch.Tensor:
-        return torch.empty(shape, device=META)
-
-    family = family_of(empty) or FLUX1
-    context, pooled = (
-        (empty.txt_norm.weight.shape[0], 0)
-        if family is QWEN_IMAGE
-        else (empty.params.context_in_dim, empty.params.vec_in_dim or 0)
-    )
-    grid = work.height // family.latent_px, work.width // family.latent_px
-    latent = made(work.rows, family.channels, *grid)
-    diptych = form_of(config.kind) == "diptych"
-    concat = made(work.rows, family.channels + MASK_CHANNELS, *grid) if diptych else None
-    texts = made(work.rows, work.text, context), made(work.rows, pooled)
-    return Inputs(latent, made(work.rows), *texts, (0,) * work.rows, () if diptych else (latent,), concat)
-
-
-def _remarks(config: TrainConfig, empty: Any, needed: Footprint) -> Iterator[str]:
-    if needed.held.copies > needed.base / 10 and not wanted(config.model.gradient_checkpointing, empty):
-        yield (
-            f"This base keeps whole copies of its layers for backward ({in_gib(needed.held.copies)}): set "
-            "model.gradient_checkpointing = true, which keeps those of one block."
+    def footprint(self) -> Footprint:
+        """What a step of a run on a hollow base holds at its fullest."""
+        trains_base = self.config.kind == "base"
+        checkpoints = wanted(self.config.model.gradient_checkpointing, self.empty)
+        resident, host = (0, 0) if trains_base else base_bytes(self.empty, self.config.model.offloaded)
+        trained, short = self._trained()
+        blocks = shortened(self.empty)
+        settings = PassSettings(
+            _DTYPES[self.config.model.precision],
+            checkpointing=checkpoints,
+            host_checkpoints=self.config.model.offload_checkpoints,
+            guidance=self.config.model.guidance,
         )
-    if config.kind == "base" and config.model.precision == "bfloat16":
-        yield "Activations are counted in float32; in bfloat16 some take half of that."
-    if config.model.train_alignnet:
-        yield "The language model that runs in every step, and AlignNet, come on top."
-    if config.shard != "none":
-        yield f"Counted for one process; shard = {config.shard!r} leaves each of several a share of the weights."
+        if trains_base:
+            settings = dataclasses.replace(settings, dtype=torch.float32)
+        adapter = None if trains_base else short
+        model = TRAINABLE[(family_of(self.empty) or FLUX1).name](self.empty, adapter, settings)
+        learnt = [weight for weight in (self.empty if trains_base else short).parameters() if weight.requires_grad]
+        weights = [] if trains_base else [*self.empty.parameters(), *self.empty.buffers()]
+        stays = self.config.accumulate > 1 or self.work.world > 1
+        inputs, watch = self._inputs(), Watch(features=self.config.loss.contrast > 0, gates=True)
 
+        with model.session():
+            opened = model.predicting(inputs, watch)
+            try:
 
-def _switches(config: TrainConfig, empty: Any, work: Work) -> Iterator[Switch]:
-    """What the run would need with one more setting that saves memory, for each that is possible here."""
-    for words, changed, base in _changes(config, empty):
+                def loss() -> torch.Tensor:
+                    prediction = opened.__enter__()
+                    seen = [item.float().square().mean() for item in prediction.features]
+                    return prediction.velocity.square().mean() + sum(seen)
+
+                held = fullest(loss, blocks, weights, learnt, stays, self.config.optim.fused_backward)
+            finally:
+                opened.__exit__(None, None, None)
+        return self._whole(trained, resident, host, held)
+
+    def _whole(self, trained: dict[str, torch.Tensor], resident: int, host: int, held: Held) -> Footprint:
+        """Backward, or the optimiser's step if that is the fuller one."""
+        moments: Moments = moments_of(trained, self.config.optim)
+        size = sum(map(bytes_of, trained.values()))
+        average = 4 * sum(weight.numel() for weight in trained.values()) if self.config.optim.ema else 0
+        held = held + Held(workspace=moments.step if self.config.optim.fused_backward else 0)
+        step = Held(gradients=0 if self.config.optim.fused_backward else size, workspace=moments.step)
+        moment, most = ("backward", held) if held.total >= step.total else ("the optimiser's step", step)
+        return Footprint(resident, size, moments.state, average, most, moment, host)
+
+    def _trained(self) -> tuple[dict[str, torch.Tensor], Any]:
+        """All that is trained, by name, and the adapter of a shortened base."""
+        if self.config.kind == "base":
+            return dict(self.empty.requires_grad_(True).named_parameters()), None
+        family = family_of(self.empty)
+        assert family is not None, "its kind was known before"
+        spec = spec_for(self.config.kind, self.config.adapter, family.shape_of(self.empty), family)
+        dtype, aware = _DTYPES[self.config.optim.state], self.config.kind == "x2edit"
+        whole = dict(hollow_adapter(spec, aware, dtype).named_parameters())
+        return whole, hollow_adapter(shorter_spec(spec), aware, dtype)
+
+    def _inputs(self) -> Inputs:
+        """A batch without values."""
+
+        def made(*shape: int) -> torch.Tensor:
+            return torch.empty(shape, device=META)
+
+        family = family_of(self.empty) or FLUX1
+        context, pooled = (
+            (self.empty.txt_norm.weight.shape[0], 0)
+            if family is QWEN_IMAGE
+            else (self.empty.params.context_in_dim, self.empty.params.vec_in_dim or 0)
+        )
+        grid = self.work.height // family.latent_px, self.work.width // family.latent_px
+        latent = made(self.work.rows, family.channels, *grid)
+        diptych = form_of(self.config.kind) == "diptych"
+        concat = made(self.work.rows, family.channels + MASK_CHANNELS, *grid) if diptych else None
+        texts = made(self.work.rows, self.work.text, context), made(self.work.rows, pooled)
+        return Inputs(latent, made(self.work.rows), *texts, (0,) * self.work.rows, () if diptych else (latent,), concat)
+
+    def remarks(self, needed: Footprint) -> Iterator[str]:
+        if needed.held.copies > needed.base / 10 and not wanted(self.config.model.gradient_checkpointing, self.empty):
+            yield (
+                f"This base keeps whole copies of its layers for backward ({in_gib(needed.held.copies)}): set "
+                "model.gradient_checkpointing = true, which keeps those of one block."
+            )
+        if self.config.kind == "base" and self.config.model.precision == "bfloat16":
+            yield "Activations are counted in float32; in bfloat16 some take half of that."
+        if self.config.model.train_alignnet:
+            yield "The language model that runs in every step, and AlignNet, come on top."
+        if self.config.shard != "none":
+            yield f"Counted for one process; shard = {self.config.shard!r} leaves each of several a share of the weights."
+
+    def switches(self) -> Iterator[Switch]:
+        """What the run would need with one more setting that saves memory, for each that is possible here."""
+        for words, changed, base in self._changes():
+            try:
+                smaller = self.work
+                if changed.batch != self.config.batch:
+                    smaller = dataclasses.replace(self.work, rows=max(1, changed.batch // self.work.world))
+                yield Switch(words, Counting(changed, base, smaller).footprint().total)
+            except (X2EditError, RuntimeError, NotImplementedError) as error:
+                logger.debug("%s cannot be counted: %s", words, error)
+
+    def _changes(self) -> Iterator[tuple[str, TrainConfig, Any]]:
+        """Words, configuration and base of each setting that saves memory and goes together with the others."""
+        model, optim = self.config.model, self.config.optim
+        adamw, frozen = optim.name == "adamw", self.config.kind != "base"
+        dtype = _DTYPES[model.precision]
+        checkpoints = wanted(model.gradient_checkpointing, self.empty)
+        plain = not any(weight.dtype in FP8 or type(weight) is not nn.Parameter for weight in self.empty.parameters())
+        possible: list[tuple[str, bool, dict[str, Any]]] = [
+            ("model.gradient_checkpointing = true", not checkpoints, {"model": {"gradient_checkpointing": True}}),
+            ("model.offload_checkpoints = true", checkpoints and not model.offload_checkpoints,
+             {"model": {"offload_checkpoints": True}}),
+            ("model.offload = true", frozen and not model.offloaded and model.weights in ("default", "fp8"),
+             {"model": {"offload": True}}),
+            ('optim.state = "bfloat16"', frozen and adamw and optim.state == "float32", {"optim": {"state": "bfloat16"}}),
+            ('optim.moments = "8bit"', adamw and optim.moments != "8bit" and importlib.util.find_spec("torchao") is not None,
+             {"optim": {"moments": "8bit"}}),
+            ("optim.fused_backward = true with clip = 0", adamw and self.config.accumulate == 1 and not optim.fused_backward,
+             {"optim": {"fused_backward": True, "clip": 0.0}}),
+            (f"batch = {self.config.batch // 2} with accumulate = {self.config.accumulate * 2}",
+             self.config.batch % 2 == 0 and not optim.fused_backward,
+             {"batch": self.config.batch // 2, "accumulate": self.config.accumulate * 2}),
+        ]  # fmt: skip
+        for words, applies, changes in possible:
+            if applies and (changed := self._changed(changes)):
+                yield words, changed, self.empty
+        if frozen and plain:
+            yield 'model.weights = "fp8"', self.config, pack_blocks(self.empty, "fp8", dtype, META)
+            if not model.offloaded and importlib.util.find_spec("torchao") is not None:
+                yield 'model.weights = "nf4"', self.config, pack_blocks(self.empty, "nf4", dtype, META)
+
+    def _changed(self, changes: dict[str, Any]) -> TrainConfig | None:
+        """The configuration with some entries replaced; None where they do not go together with the others."""
+        values = {
+            name: dataclasses.replace(getattr(self.config, name), **value) if isinstance(value, dict) else value
+            for name, value in changes.items()
+        }
         try:
-            smaller = work
-            if changed.batch != config.batch:
-                smaller = dataclasses.replace(work, rows=max(1, changed.batch // work.world))
-            yield Switch(words, footprint(changed, base, smaller).total)
-        except (X2EditError, RuntimeError, NotImplementedError) as error:
-            logger.debug("%s cannot be counted: %s", words, error)
-
-
-def _changes(config: TrainConfig, empty: Any) -> Iterator[tuple[str, TrainConfig, Any]]:
-    """Words, configuration and base of each setting that saves memory and goes together with the others."""
-    model, optim = config.model, config.optim
-    adamw, frozen = optim.name == "adamw", config.kind != "base"
-    dtype = _DTYPES[model.precision]
-    checkpoints = wanted(model.gradient_checkpointing, empty)
-    plain = not any(weight.dtype in FP8 or type(weight) is not nn.Parameter for weight in empty.parameters())
-    possible: list[tuple[str, bool, dict[str, Any]]] = [
-        ("model.gradient_checkpointing = true", not checkpoints, {"model": {"gradient_checkpointing": True}}),
-        ("model.offload_checkpoints = true", checkpoints and not model.offload_checkpoints,
-         {"model": {"offload_checkpoints": True}}),
-        ("model.offload = true", frozen and not model.offloaded and model.weights in ("default", "fp8"),
-         {"model": {"offload": True}}),
-        ('optim.state = "bfloat16"', frozen and adamw and optim.state == "float32", {"optim": {"state": "bfloat16"}}),
-        ('optim.moments = "8bit"', adamw and optim.moments != "8bit" and importlib.util.find_spec("torchao") is not None,
-         {"optim": {"moments": "8bit"}}),
-        ("optim.fused_backward = true with clip = 0", adamw and config.accumulate == 1 and not optim.fused_backward,
-         {"optim": {"fused_backward": True, "clip": 0.0}}),
-        (f"batch = {config.batch // 2} with accumulate = {config.accumulate * 2}",
-         config.batch % 2 == 0 and not optim.fused_backward,
-         {"batch": config.batch // 2, "accumulate": config.accumulate * 2}),
-    ]  # fmt: skip
-    for words, applies, changes in possible:
-        if applies and (changed := _changed(config, changes)):
-            yield words, changed, empty
-    if frozen and plain:
-        yield 'model.weights = "fp8"', config, pack_blocks(empty, "fp8", dtype, META)
-        if not model.offloaded and importlib.util.find_spec("torchao") is not None:
-            yield 'model.weights = "nf4"', config, pack_blocks(empty, "nf4", dtype, META)
-
-
-def _changed(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig | None:
-    """The configuration with some entries replaced; None where they do not go together with the others."""
-    values = {
-        name: dataclasses.replace(getattr(config, name), **value) if isinstance(value, dict) else value
-        for name, value in changes.items()
-    }
-    try:
-        return dataclasses.replace(config, **values)
-    except ConfigError:
-        return None
+            return dataclasses.replace(self.config, **values)
+        except ConfigError:
+            return None
 
 
 def _hollow_base(config: TrainConfig) -> Any:
