@@ -13,6 +13,8 @@ LISTED = {
     ("X2EditChatFromFolder", "folder"),
     ("X2EditScore", "encoder"),
     ("X2EditChatFromEndpoint", "endpoint"),
+    ("X2EditImageAdapterLoader", "file"),
+    ("X2EditImageAdapterLoader", "encoder_file"),
 }
 """Choices of files or folders."""
 LISTED_BY_THE_HOST = {"sampler", "scheduler"}
@@ -54,7 +56,15 @@ def secret(pack):
 
 @pytest.mark.parametrize("name", ESCAPES)
 @pytest.mark.parametrize(
-    ("node", "field"), sorted(LISTED - {("X2EditScore", "encoder"), ("X2EditChatFromEndpoint", "endpoint")})
+    ("node", "field"),
+    sorted(
+        LISTED
+        - {
+            ("X2EditScore", "encoder"),
+            ("X2EditChatFromEndpoint", "endpoint"),
+            ("X2EditImageAdapterLoader", "encoder_file"),  # read after the adapter: see test_image_prompt.py
+        }
+    ),
 )
 def test_what_is_not_listed_is_not_opened(pack, secret, node, field, name):
     with pytest.raises(pack.core("errors").X2EditError, match="was not found"):

@@ -51,7 +51,7 @@ def real_pass(pack, config, network, work):
         checkpointing=config.model.gradient_checkpointing is True
     )
     empty = pack.core("comfy_bridge.training.hollow").hollow(network)
-    shapes = pack.core("comfy_bridge.training.memory")._inputs(config, empty, work)
+    shapes = pack.core("comfy_bridge.training.memory").Counting(config, empty, work)._inputs()
     made = {
         name: torch.rand_like(value, device="cpu")
         for name, value in vars(shapes).items()
@@ -87,7 +87,7 @@ def test_the_table_says_what_a_real_pass_allocates(pack, memory, family, depth, 
     """Depths, sizes and batches other than are counted; the profiler knows nothing of the table."""
     config = config_of(pack, model__gradient_checkpointing=checkpointing)
     network = base_for(pack, family, depth)
-    work = memory.Work(rows, pixels // 8, pixels // 8, 24)
+    work = memory.Work(rows, pixels, pixels, 24)
     counted = memory.Counting.of(config, network, work).footprint()
     model, inputs, adapter = real_pass(pack, config, network, work)
 
@@ -108,7 +108,7 @@ def test_the_table_says_what_a_real_pass_allocates(pack, memory, family, depth, 
 def test_what_is_kept_is_what_autograd_is_given_to_keep(pack, memory, family, depth):
     config = config_of(pack, model__gradient_checkpointing=False)
     network = base_for(pack, family, depth)
-    work = memory.Work(2, 10, 10, 24)
+    work = memory.Work(2, 80, 80, 24)
     model, inputs, adapter = real_pass(pack, config, network, work)
     kept = {}
 
@@ -134,7 +134,7 @@ def at_once(pack, memory, network, work, **changes):
 
 def test_each_switch_saves_what_it_is_for(pack, memory):
     network = base_for(pack, "flux", (3, 6))
-    work = memory.Work(2, 16, 16, 24)
+    work = memory.Work(2, 128, 128, 24)
     plain = at_once(pack, memory, network, work, model__gradient_checkpointing=False)
     checkpointed = at_once(pack, memory, network, work, model__gradient_checkpointing=True)
     away = at_once(pack, memory, network, work, model__gradient_checkpointing=True, model__offload_checkpoints=True)
@@ -159,7 +159,9 @@ def test_few_bits_are_counted_as_they_are_held(pack, memory):
         real = hollow.pack_blocks(network, kind, torch.bfloat16, torch.device("cpu"))
         empty = hollow.pack_blocks(hollow.hollow(network), kind, torch.bfloat16, torch.device("meta"))
         found = hollow.base_bytes(real, False)[0]
-        assert found == hollow.base_bytes(empty, False)[0] == hollow.base_bytes(hollow.hollow(real), False)[0]
+        assert found == hollow.base_bytes(empty, False)[0]
+        # A hollow copy has NF4's table of sixteen levels once, its layers each have one.
+        assert hollow.base_bytes(hollow.hollow(real), False)[0] == pytest.approx(found, rel=0.005)
         assert found < (share + 0.12) * whole, "what stands outside of the blocks is whole"
 
 
@@ -170,14 +172,15 @@ def test_a_base_that_keeps_whole_copies_for_backward_is_told(pack, memory):
     config = config_of(pack, model__gradient_checkpointing=False, model__precision="bfloat16")
     network = pack.core("comfy_bridge.training.hollow").pack_blocks(network, "fp8", torch.bfloat16, torch.device("cpu"))
     linears = [module for module in network.modules() if isinstance(module, torch.nn.Linear)]
-    work = memory.Work(1, 8, 8, 24)
+    work = memory.Work(1, 64, 64, 24)
     assert not memory.Counting.of(config, network, work).footprint().held.copies
     for linear in linears:
         linear.comfy_cast_weights = True
         linear.scale_weight = None  # as a scaled file has it: the host's own forward
     plan = memory.planned(config, network, work)
     layers = sum(2 * linear.weight.numel() for linear in linears if linear.weight.dtype == torch.float8_e4m3fn)
-    assert plan.needed.held.copies == pytest.approx(layers, rel=0.1)
+    # What leads to no weight that is trained needs no copy: the first block's way in, and its text.
+    assert 0.5 * layers < plan.needed.held.copies < layers
     assert any("keeps whole copies of its layers" in line for line in plan.lines())
 
 
@@ -233,6 +236,14 @@ def plain(pack, cache, tmp_path_factory):
     return losses_of(folder)
 
 
+SAME = 1e-5
+"""Products on a CPU depend on where a matrix lies in memory: the same run differs by 3e-7 after four steps."""
+
+
+def numbers(losses):
+    return [float(loss) for _, loss in losses]
+
+
 EXACT = {
     "fused": {"optim__fused_backward": True},
     "away": {"model__gradient_checkpointing": True, "model__offload_checkpoints": True},
@@ -246,7 +257,7 @@ def test_switches_that_save_memory_change_no_loss(pack, plain, cache, tmp_path, 
     caplog.set_level("INFO")
     text = config_text(tmp_path, cache, "x2edit", optim__clip=0.0, **EXACT[name])
     assert run_script(pack, tmp_path, text) == 0
-    assert losses_of(tmp_path) == plain
+    assert numbers(losses_of(tmp_path)) == pytest.approx(numbers(plain), rel=SAME)
     assert "memory for 4 samples of 32 × 32 pixels" in caplog.text
 
 
@@ -263,8 +274,7 @@ NEAR = {
 def test_few_bits_learn_nearly_alike(pack, plain, cache, tmp_path, name):
     pytest.importorskip("torchao")
     assert run_script(pack, tmp_path, config_text(tmp_path, cache, "x2edit", optim__clip=0.0, **NEAR[name])) == 0
-    found = [float(loss) for _, loss in losses_of(tmp_path)]
-    assert found == pytest.approx([float(loss) for _, loss in plain], rel=0.2 if name == "nf4" else 0.06)
+    assert numbers(losses_of(tmp_path)) == pytest.approx(numbers(plain), rel=0.2 if name == "nf4" else 0.06)
 
 
 def test_a_run_with_every_switch_in_two_pieces_is_the_run_in_one(pack, cache, tmp_path):
@@ -314,7 +324,7 @@ def test_8_bit_floats_and_offloading_go_together_with_and_without_checkpoints(pa
                    "model__gradient_checkpointing": checkpointing}  # fmt: skip
         assert run_script(pack, folder, config_text(folder, cache, "x2edit", **changes)) == 0
         runs.append(losses_of(folder))
-    assert runs[0] == runs[1] == runs[2]
+    assert all(numbers(run) == pytest.approx(numbers(runs[0]), rel=SAME) for run in runs)
 
 
 def test_a_base_that_cannot_be_counted_is_told_and_trains(pack, memory):

@@ -19,7 +19,17 @@ LOCALES = REPO / "locales"
 COMMAND = "python3 tools/dev.py record"
 
 # Choices that come from a person's files or from the host; they are no promise of ours.
-_VARYING = {"adapter_name", "encoder", "endpoint", "file", "folder", "sampler_name", "sampler", "scheduler"}
+_VARYING = {
+    "adapter_name",
+    "encoder",
+    "encoder_file",
+    "endpoint",
+    "file",
+    "folder",
+    "sampler_name",
+    "sampler",
+    "scheduler",
+}
 _LIMITS = (("min", float("-inf")), ("max", float("inf")))
 _KEPT = ("default", "min", "max", "options", "forceInput")
 

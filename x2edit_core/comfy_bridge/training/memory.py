@@ -149,6 +149,8 @@ class Counting:
                 held = fullest(loss, blocks, weights, learnt, stays, self.config.optim.fused_backward)
             finally:
                 opened.__exit__(None, None, None)
+        if stays and not trains_base:  # those of the blocks that were left out stay too
+            held = held + Held(gradients=sum(map(bytes_of, trained.values())) - sum(map(bytes_of, learnt)))
         return self._whole(trained, resident, host, held)
 
     def _whole(self, trained: dict[str, torch.Tensor], resident: int, host: int, held: Held) -> Footprint:
@@ -292,6 +294,6 @@ def lines_of(plan: Callable[[], Plan]) -> list[str]:
         return plan().lines()
     except Exception as error:  # modules of any host and pack run without values here, and may say anything
         logger.debug("memory", exc_info=error)
-        first = (str(error).splitlines() or [""])[0]
-        return [f"memory: not counted, as {first[:300]}" if isinstance(error, X2EditError) else
-                f"memory: this base cannot be counted ({type(error).__name__}: {first[:160]})"]  # fmt: skip
+        said = " ".join(str(error).split())
+        return [f"memory: not counted, as {said[:400]}" if isinstance(error, X2EditError) else
+                f"memory: this base cannot be counted ({type(error).__name__}: {said[:160]})"]  # fmt: skip
