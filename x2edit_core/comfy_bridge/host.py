@@ -72,6 +72,7 @@ if (
     import comfy.ldm.qwen_image.model
     import comfy.ldm.wan.vae
     import comfy.model_base
+    import comfy.model_detection
     import comfy.model_management
     import comfy.model_patcher
     import comfy.model_sampling
