@@ -17,6 +17,7 @@ from devkit import bundle, host, layout, pins, share, testing
 from devkit.arrange import arranged
 from devkit.evaluate import offered, workflow_of
 from devkit.host import DevError, Host, find_host
+from devkit.layout import REPO, WORKFLOWS
 from devkit.replace import demo_changes, with_adapter, with_demo_models, with_picture
 from devkit.server import fill_input
 
@@ -407,3 +408,10 @@ def test_a_graph_is_laid_out_below_what_nodes_2_draws_and_stays_so():
 def test_a_node_that_hangs_below_its_group_is_taken_in():
     laid = arranged(graph_of([("flat", (0, 0)), ("flat", (0, 500))], [("only", (-20, -60, 340, 200))]), {})
     assert laid["groups"][0]["bounding"] == [-20, -60, 340, 680]
+
+
+def test_every_title_of_a_template_has_its_chinese():
+    words = json.loads((REPO / "locales" / "zh" / "main.json").read_text(encoding="utf-8"))["x2edit"]["graphs"]
+    graphs = [json.loads(path.read_text(encoding="utf-8")) for path in WORKFLOWS.glob("*.json")]
+    titles = {item["title"] for graph in graphs for item in [*graph["nodes"], *graph["groups"]] if item.get("title")}
+    assert titles and titles - words.keys() == set()
