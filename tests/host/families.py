@@ -146,20 +146,7 @@ class Flux2(Golden):
     """Nobody has recorded values of X2Edit on FLUX.2: its weights are random, and it shares the guarantees."""
 
     name = "flux2"
-    lora_sites = (
-        "double_blocks.0.img_attn.qkv",
-        "double_blocks.0.img_attn.proj",
-        "single_blocks.0.linear1",
-        "single_blocks.1.linear1",
-        "single_blocks.1.linear2",
-    )
-    last_block = ("single_block", 1)
-    routed = (
-        "double_blocks.0.img_attn.qkv",
-        "double_blocks.0.img_attn.proj",
-        "single_blocks.0.linear1",
-        "single_blocks.1.linear1",
-    )
+    lora_sites, last_block, routed = Flux1.lora_sites, Flux1.last_block, Flux1.routed
 
     def _case(self):
         return flux2_tiny.case()

@@ -10,11 +10,12 @@ import gzip
 import lzma
 import tarfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from .faults import SampleError
 from .folders import is_left_by_programs
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -91,3 +92,16 @@ class Tar:
             file = self._file = self._file or self._open(self.path)
             file.seek(place[0])
             return file.read(place[1])
+
+
+def samples_of(files: Iterable[Path]) -> Iterator[tuple[Tar, str, Mapping[str, Place]] | SampleError]:
+    """Each sample of each tar: its tar, its key and its members; a tar that is not whole is a fault among them."""
+    for file in files:
+        try:
+            tar = Tar(file)
+            groups = tar.groups()
+        except FAULTS as error:
+            yield SampleError(f"{file} is no whole tar: {error}", "damaged or foreign tar")
+            continue
+        for name, members in groups.items():
+            yield tar, name, members

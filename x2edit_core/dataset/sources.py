@@ -13,7 +13,7 @@ from ..data.faults import SampleError
 from ..data.folders import PICTURES, files_of
 from ..data.parquet import ParquetRows
 from ..data.readers import existing
-from ..data.tars import FAULTS, Place, Tar, is_tar
+from ..data.tars import FAULTS, Place, Tar, is_tar, samples_of
 from ..data.texts import decoded_text, lines_of
 from ..errors import X2EditError
 from ..evaluate.cases import png
@@ -142,15 +142,8 @@ def _webdataset(config: SourcesConfig) -> Iterator[Found]:
     files = [file for file in files_of(place, *_SUFFIXES).files if is_tar(file)]
     if not files:
         raise X2EditError(f"{place} holds no tar.")
-    for file in files:
-        try:
-            tar = Tar(file)
-            groups = tar.groups()
-        except FAULTS as error:
-            yield SampleError(f"{file} is no whole tar: {error}", "damaged or foreign tar")
-            continue
-        for name, members in groups.items():
-            yield _member(config, tar, name, members)
+    for sample in samples_of(files):
+        yield sample if isinstance(sample, SampleError) else _member(config, *sample)
 
 
 _SUFFIXES = (".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz")

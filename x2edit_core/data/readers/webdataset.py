@@ -12,7 +12,7 @@ from typing import Any
 from ..faults import NothingThere
 from ..folders import PICTURES, Found, files_below, regular
 from ..pairs import Pair, SampleError, kind_of
-from ..tars import FAULTS, Place, Tar, is_tar
+from ..tars import FAULTS, Place, Tar, is_tar, samples_of
 from ..texts import FURTHER, Words, decoded_text, instruction_of, words_of
 
 KIND = "webdataset"
@@ -34,18 +34,11 @@ def read(path: Path) -> Iterator[Pair | SampleError]:
     yield from found.faults
     if not found.files:
         raise NothingThere(f"{path} holds no tar; kind {KIND} reads {LAYOUT}.")
-    for file in found.files:
+    for sample in samples_of(found.files):
         try:
-            tar = Tar(file)
-            groups = tar.groups()
-        except FAULTS as error:
-            yield SampleError(f"{file} is no whole tar: {error}", "damaged or foreign tar")
-            continue
-        for name, members in groups.items():
-            try:
-                yield _pair(tar, name, members)
-            except SampleError as error:
-                yield error
+            yield sample if isinstance(sample, SampleError) else _pair(*sample)
+        except SampleError as error:
+            yield error
 
 
 def _tars(path: Path) -> Found:
